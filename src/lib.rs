@@ -1,0 +1,1 @@
+//! Streamkeeper: a message-broker sidecar that keeps durable, append-only streams.

@@ -1,0 +1,2 @@
+//! The `streamkeeper` binary.
+fn main() {}
