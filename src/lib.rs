@@ -1,1 +1,5 @@
 //! Streamkeeper: a message-broker sidecar that keeps durable, append-only streams.
+
+pub mod rules;
+pub mod storage;
+pub mod types;
