@@ -1,0 +1,50 @@
+//! What may be asked of one stream: the input of [`decide`](super::decide()).
+//!
+//! Clients ask for the first four; [`Command::Touch`], [`Command::Trim`] and [`Command::Expire`] come from the engine itself.
+
+use std::mem::size_of;
+
+use crate::types::{AppendOptions, CreateOptions, Position, RecordBlock};
+
+/// A request to change one stream.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Create it, or confirm that it exists with the same configuration.
+    Create(CreateOptions),
+    /// Append a batch, whole or not at all.
+    Append {
+        /// The records; empty only with `options.close`.
+        batch: RecordBlock,
+        /// Conditions and what else to do in the same step.
+        options: AppendOptions,
+    },
+    /// Close it for ever.
+    Close,
+    /// Remove it with all its data.
+    Delete,
+    /// Somebody read it: restarts a sliding ttl.
+    Touch,
+    /// Forget the records before this position.
+    Trim {
+        /// The new earliest position; clamped to the tail.
+        to: Position,
+    },
+    /// Remove it if its time is over.
+    Expire,
+}
+
+impl Command {
+    /// What the command costs in a write queue: its variable bytes and a fixed overhead, never 0.
+    pub fn queued_bytes(&self) -> usize {
+        let variable = match self {
+            Self::Create(options) => options.content_type.len(),
+            Self::Append { batch, options } => {
+                let seq = options.seq.as_ref().map_or(0, bytes::Bytes::len);
+                let producer = options.producer.as_ref().map_or(0, |stamp| stamp.id.len());
+                batch.bytes().len() + seq + producer
+            }
+            Self::Close | Self::Delete | Self::Touch | Self::Trim { .. } | Self::Expire => 0,
+        };
+        variable + size_of::<Self>()
+    }
+}
