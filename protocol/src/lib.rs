@@ -15,19 +15,14 @@
 //! and [`event`] (server to client), one file per frame kind.
 
 pub mod code;
-pub mod command;
 pub mod error;
-pub mod event;
-pub mod frame;
 pub mod limits;
 pub mod record;
 pub mod run;
 mod wire;
 
 pub use code::ErrorCode;
-pub use command::Command;
-pub use error::WireError;
-pub use event::Event;
-pub use frame::{Frame, FrameHeader};
+pub use error::{RecordError, WireError};
 pub use record::{RecordBlock, RecordBlockBuilder};
-pub use run::{Run, RunHeader};
+pub use run::{Record, Run, RunHeader};
+pub use wire::Str;
