@@ -14,9 +14,11 @@ use crate::types::{RecordBlock, Refusal};
 use streamkeeper_protocol::RecordBlockBuilder;
 
 /// True if `content_type` turns JSON mode on: `application/json` in any case, with or without parameters.
-pub fn is_json(content_type: &str) -> bool {
-    let media_type = content_type.split(';').next().unwrap_or_default();
-    media_type.trim().eq_ignore_ascii_case("application/json")
+///
+/// Asked at each append, so it works on bytes: text would have to be proven UTF-8 each time.
+pub fn is_json(content_type: &[u8]) -> bool {
+    let media_type = content_type.split(|&byte| byte == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
 /// Checks and flattens the records of a batch.
@@ -43,7 +45,7 @@ pub fn flatten(batch: RecordBlock) -> Result<RecordBlock, Refusal> {
             }
         }
     }
-    Ok(flattened.map_or(batch, RecordBlockBuilder::finish))
+    Ok(flattened.map_or(batch, |mut records| records.finish()))
 }
 
 /// A copy of the first `count` records, on which those that follow are pushed.

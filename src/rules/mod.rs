@@ -15,7 +15,7 @@
 pub mod command;
 pub mod decide;
 pub mod effect;
-pub mod json;
+mod json;
 pub mod producer;
 pub mod retention;
 pub mod state;

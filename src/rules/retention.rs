@@ -113,7 +113,7 @@ fn trimmed_within(run: &Run, from: Position, bounds: &Bounds<'_>) -> Option<Posi
         let Ok(record) = record else { break };
         let next = Position {
             offset: Offset(record.offset.saturating_add(1)),
-            byte: record.byte.saturating_add(record.payload.len() as u64),
+            byte: record.next_byte(),
         };
         if record.offset < from.offset.0 {
             continue;

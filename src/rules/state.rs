@@ -83,7 +83,7 @@ impl StreamState {
 
     /// True if the stream is in JSON mode.
     pub fn is_json(&self) -> bool {
-        json::is_json(&self.options.content_type)
+        json::is_json(self.options.content_type.as_bytes())
     }
 
     /// Records kept.
