@@ -17,8 +17,13 @@ use streamkeeper_protocol::RecordBlockBuilder;
 ///
 /// Asked at each append, so it works on bytes: text would have to be proven UTF-8 each time.
 pub fn is_json(content_type: &[u8]) -> bool {
-    let media_type = content_type.split(|&byte| byte == b';').next().unwrap_or_default();
-    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    let media_type = content_type
+        .split(|&byte| byte == b';')
+        .next()
+        .unwrap_or_default();
+    media_type
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"application/json")
 }
 
 /// Checks and flattens the records of a batch.
@@ -27,7 +32,7 @@ pub fn is_json(content_type: &[u8]) -> bool {
 ///
 /// # Errors
 /// `InvalidJson` with the index of the first record that is not JSON; `EmptyBatch` if a record is an empty array.
-pub fn flatten(batch: RecordBlock) -> Result<RecordBlock, Refusal> {
+pub(super) fn flatten(batch: RecordBlock) -> Result<RecordBlock, Refusal> {
     let mut flattened: Option<RecordBlockBuilder> = None;
     for (index, payload) in batch.payloads().enumerate() {
         if is_array(&payload) {

@@ -23,6 +23,7 @@ pub mod state;
 pub use command::Command;
 pub use decide::{Context, RuleLimits, apply, decide};
 pub use effect::{Answer, Decision, Effect, Effects};
+pub use json::is_json;
 pub use producer::{ProducerState, Producers};
 pub use retention::{is_due, trim_point};
 pub use state::StreamState;

@@ -74,10 +74,11 @@ impl Subject {
         options: AppendOptions,
     ) -> Result<Appended, Refusal> {
         let batch = RecordBlock::from_payloads(payloads.iter().map(|payload| payload.as_bytes()));
-        match self.run(Command::Append { batch, options })? {
-            Answer::Appended(appended) => Ok(appended),
-            other => panic!("an append was answered with {other:?}"),
-        }
+        let answer = self.run(Command::Append { batch, options })?;
+        let Answer::Appended(appended) = answer else {
+            unreachable!("an append was answered with {answer:?}");
+        };
+        Ok(appended)
     }
 
     /// Appends records without conditions.

@@ -11,10 +11,11 @@ use streamkeeper::types::{
 use super::common::{Subject, of_type};
 
 fn refused_option(options: CreateOptions) -> &'static str {
-    match Subject::absent().run(Command::Create(options)) {
-        Err(Refusal::InvalidOption { option, .. }) => option,
-        other => panic!("expected an invalid option, got {other:?}"),
-    }
+    let answer = Subject::absent().run(Command::Create(options));
+    let Err(Refusal::InvalidOption { option, .. }) = answer else {
+        unreachable!("expected an invalid option, got {answer:?}");
+    };
+    option
 }
 
 #[test]

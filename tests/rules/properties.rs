@@ -7,7 +7,7 @@
 use proptest::prelude::*;
 use streamkeeper::rules::{self, Command, Context, Decision, Effect, StreamState};
 use streamkeeper::types::{
-    AppendOptions, Position, RecordBlock, Refusal, Run, RunHeader, StreamId, Timestamp,
+    AppendOptions, Position, RecordBlock, Refusal, Run, StreamId, Timestamp,
 };
 
 use super::model::{Asked, Model};
@@ -105,7 +105,10 @@ impl Bench {
                 self.runs.clear();
             }
             Effect::Deleted { .. } => self.runs.clear(),
-            Effect::Appended { batch, at } => self.runs.push(run(tail, batch, *at)),
+            Effect::Appended { batch, at } => {
+                self.runs
+                    .push(Run::new(batch, tail.offset.0, tail.byte, at.0));
+            }
             Effect::Trimmed { to } => {
                 self.runs
                     .retain(|run| run.header.next_offset() > to.offset.0);
@@ -202,20 +205,5 @@ fn command(asked: &Asked, model: &Model) -> Command {
             to: model.position(*to),
         },
         Asked::Expire => Command::Expire,
-    }
-}
-
-fn run(at: Position, batch: &RecordBlock, committed_at: Timestamp) -> Run {
-    let length = u32::try_from(batch.bytes().len()).expect("a test's batch is small");
-    let header = RunHeader {
-        first_offset: at.offset.0,
-        first_byte: at.byte,
-        committed_at: committed_at.0,
-        count: batch.count(),
-        length,
-    };
-    Run {
-        header,
-        records: batch.bytes().clone(),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use streamkeeper::rules::{is_due, trim_point};
-use streamkeeper::types::{Offset, Position, RecordBlock, Retention, Run, RunHeader, Timestamp};
+use streamkeeper::types::{Offset, Position, RecordBlock, Retention, Run, Timestamp};
 
 const NOW: Timestamp = Timestamp(100_000_000);
 const KEEP_ALL: Retention = Retention {
@@ -18,18 +18,9 @@ fn runs(shape: &[(u64, &[usize])]) -> Vec<Run> {
     let mut runs = Vec::new();
     for (second, lengths) in shape {
         let batch = RecordBlock::from_payloads(lengths.iter().map(|length| vec![b'x'; *length]));
-        let header = RunHeader {
-            first_offset: at.offset.0,
-            first_byte: at.byte,
-            committed_at: second * 1_000_000,
-            count: batch.count(),
-            length: u32::try_from(batch.bytes().len()).unwrap(),
-        };
+        let run = Run::new(&batch, at.offset.0, at.byte, second * 1_000_000);
         at = at.advanced(u64::from(batch.count()), batch.payload_bytes());
-        runs.push(Run {
-            header,
-            records: batch.bytes().clone(),
-        });
+        runs.push(run);
     }
     runs
 }
@@ -45,8 +36,8 @@ fn tail(runs: &[Run]) -> Position {
 /// The trim point from the start of the stream, as offset and byte.
 fn point(retention: Retention, runs: &[Run]) -> Option<(u64, u64)> {
     let point = trim_point(&retention, Position::START, tail(runs), NOW, runs);
-    let first = Timestamp(runs[0].header.committed_at);
-    let due = is_due(&retention, Position::START, tail(runs), NOW, Some(first));
+    let first = runs.first().map(|run| Timestamp(run.header.committed_at));
+    let due = is_due(&retention, Position::START, tail(runs), NOW, first);
     assert_eq!(due, point.is_some());
     point.map(|point| (point.offset.0, point.byte))
 }
