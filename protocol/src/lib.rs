@@ -15,14 +15,21 @@
 //! and [`event`] (server to client), one file per frame kind.
 
 pub mod code;
+pub mod command;
 pub mod error;
+pub mod event;
+pub mod fields;
+pub mod frame;
 pub mod limits;
 pub mod record;
 pub mod run;
 mod wire;
 
 pub use code::ErrorCode;
+pub use command::Command;
 pub use error::{RecordError, WireError};
+pub use event::Event;
+pub use frame::{Frame, FrameHeader};
 pub use record::{RecordBlock, RecordBlockBuilder};
 pub use run::{Record, Run, RunHeader};
 pub use wire::Str;
