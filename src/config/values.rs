@@ -1,0 +1,255 @@
+//! The types of settings that the standard library does not have, to and from text.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use bytesize::ByteSize;
+use streamkeeper_protocol::limits::TOKEN_BYTES_MAX;
+use tracing_subscriber::EnvFilter;
+
+use super::layers::Value;
+
+/// A number of bytes; as text with a unit (`8MiB`, `64KiB`, `2MB`) or without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteCount(pub u64);
+
+impl Value for ByteCount {
+    const NEED: &'static str = "a size such as 8MiB, 64KiB or 4096";
+}
+
+impl FromStr for ByteCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        ByteSize::from_str(text).map(|size| Self(size.as_u64()))
+    }
+}
+
+impl fmt::Display for ByteCount {
+    /// Exact: the largest binary unit that divides the count.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let fits = |(shift, _): &(u32, &str)| self.0 != 0 && self.0.trailing_zeros() >= *shift;
+        match units.into_iter().find(fits) {
+            Some((shift, unit)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl Value for humantime::Duration {
+    const NEED: &'static str = "a time such as 15s, 500ms or 2h";
+}
+
+impl Value for u32 {
+    const NEED: &'static str = "a whole number";
+}
+
+/// Where clients are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// `HOST:PORT`; port 0 takes any free one.
+    Tcp(String),
+    /// The path of a Unix socket, written `unix:PATH`.
+    Unix(PathBuf),
+}
+
+impl Value for ListenAddress {
+    const NEED: &'static str = "HOST:PORT or unix:PATH";
+}
+
+impl FromStr for ListenAddress {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err(()),
+            Some(path) => Ok(Self::Unix(PathBuf::from(path))),
+            None => is_host_and_port(text)
+                .then(|| Self::Tcp(text.to_owned()))
+                .ok_or(()),
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let host_is_one_word =
+            !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
+        !host.is_empty() && host_is_one_word && port.parse::<u16>().is_ok()
+    })
+}
+
+/// Where probes and metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Http {
+    /// Nowhere, written `off`.
+    Off,
+    /// At `HOST:PORT`.
+    At(String),
+}
+
+impl Value for Http {
+    const NEED: &'static str = "HOST:PORT or `off`";
+}
+
+impl FromStr for Http {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => is_host_and_port(text)
+                .then(|| Self::At(text.to_owned()))
+                .ok_or(()),
+        }
+    }
+}
+
+impl fmt::Display for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(address) => f.write_str(address),
+        }
+    }
+}
+
+/// A token; never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// The token itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for Secret {
+    const NEED: &'static str = "a text of 1 to 2048 visible ASCII characters";
+}
+
+impl FromStr for Secret {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let allowed = (1..=TOKEN_BYTES_MAX).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_graphic());
+        allowed.then(|| Self(Box::from(text))).ok_or(())
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(<redacted>)")
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Value for LogFormat {
+    const NEED: &'static str = "`text` or `json`";
+}
+
+impl FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// What is logged: a level, or directives such as `info,streamkeeper=debug`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLevel(String);
+
+impl LogLevel {
+    /// The filter for `tracing`.
+    pub fn filter(&self) -> EnvFilter {
+        EnvFilter::new(&self.0)
+    }
+}
+
+impl Value for LogLevel {
+    const NEED: &'static str =
+        "error, warn, info, debug, trace, or directives such as `info,streamkeeper=debug`";
+}
+
+impl FromStr for LogLevel {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        // `EnvFilter` takes any single word for the name of a target, so a misspelt level would log nothing.
+        let is_level = text.parse::<tracing::Level>().is_ok() || text == "off";
+        let is_directives = text.contains(['=', ',']) && EnvFilter::try_new(text).is_ok();
+        (is_level || is_directives)
+            .then(|| Self(text.to_owned()))
+            .ok_or(())
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A directory, which need not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Directory(pub(super) PathBuf);
+
+impl Value for Directory {
+    const NEED: &'static str = "a path";
+}
+
+impl FromStr for Directory {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(PathBuf::from(text)))
+    }
+}
+
+impl fmt::Display for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
