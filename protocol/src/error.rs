@@ -12,12 +12,10 @@ use crate::code::ErrorCode;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum WireError {
     /// The length field is too small for the fixed header.
-    #[error("frame length {have} is less than the {need} bytes of the header")]
+    #[error("frame length {have} is less than the 6 bytes of the header")]
     FrameTooShort {
         /// The length field.
         have: u32,
-        /// Bytes of the fixed header.
-        need: u32,
     },
     /// The length field is over the limit in force.
     #[error("frame length {have} is over the limit of {limit} bytes")]
@@ -92,9 +90,20 @@ pub enum WireError {
         /// The code that answers it.
         code: ErrorCode,
     },
-    /// A stream name that is empty or holds a control character.
-    #[error("a stream name has 1 to 1024 bytes of UTF-8 and no control characters")]
-    StreamName,
+    /// A stream name that holds a control character.
+    #[error("a stream name holds a control character, at its byte {at}")]
+    StreamName {
+        /// Where the character begins.
+        at: usize,
+    },
+    /// Something that must not be empty is.
+    #[error("{what} is empty")]
+    Empty {
+        /// What is empty.
+        what: &'static str,
+        /// The code that answers it.
+        code: ErrorCode,
+    },
     /// An APPEND of no records that does not close the stream.
     #[error("an append without records that does not close the stream")]
     EmptyBatch,
@@ -126,8 +135,8 @@ impl WireError {
         match self {
             Self::FrameTooLarge { .. } => ErrorCode::FrameTooLarge,
             Self::UnknownKind { .. } => ErrorCode::UnknownKind,
-            Self::OverLimit { code, .. } => *code,
-            Self::StreamName => ErrorCode::InvalidName,
+            Self::OverLimit { code, .. } | Self::Empty { code, .. } => *code,
+            Self::StreamName { .. } => ErrorCode::InvalidName,
             Self::EmptyBatch => ErrorCode::EmptyBatch,
             Self::FrameTooShort { .. }
             | Self::Truncated { .. }

@@ -9,7 +9,7 @@
 //! What it hands on is one whole body, which the parsers of [`crate::command`] and [`crate::event`] must use up
 //! exactly.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::error::WireError;
 
@@ -65,28 +65,22 @@ pub fn split(buffer: &mut BytesMut, frame_bytes_max: u32) -> Result<Option<Frame
         });
     }
     if (have as usize) < HEADER_BYTES {
-        let need = u32::try_from(HEADER_BYTES).expect("six");
-        return Err(WireError::FrameTooShort { have, need });
+        return Err(WireError::FrameTooShort { have });
     }
     let whole = LENGTH_BYTES + have as usize;
     if buffer.len() < whole {
         buffer.reserve(whole - buffer.len());
         return Ok(None);
     }
+    // `whole` covers the length and the header, so none of these reads runs out.
     let mut body = buffer.split_to(whole).freeze();
-    let head = body.split_to(LENGTH_BYTES + HEADER_BYTES);
-    let [_, _, _, _, kind, flags, correlation @ ..] = *head
-        .first_chunk::<{ LENGTH_BYTES + HEADER_BYTES }>()
-        .expect("just split off with this length");
-    let correlation = u32::from_be_bytes(correlation);
-    Ok(Some(Frame {
-        header: FrameHeader {
-            kind,
-            flags,
-            correlation,
-        },
-        body,
-    }))
+    body.advance(LENGTH_BYTES);
+    let header = FrameHeader {
+        kind: body.get_u8(),
+        flags: body.get_u8(),
+        correlation: body.get_u32(),
+    };
+    Ok(Some(Frame { header, body }))
 }
 
 /// Reserves room for a whole frame and writes its length and header; exactly `body_bytes` must follow.

@@ -19,6 +19,7 @@ pub mod command;
 pub mod error;
 pub mod event;
 pub mod fields;
+pub mod flags;
 pub mod frame;
 pub mod limits;
 pub mod record;

@@ -3,7 +3,11 @@
 //! Two sorts: the *defaults* a server announces in INFO and may configure ([`Limits`]), and the *fixed* limits
 //! of version 1 that both ends compile in. `SPEC.md` lists both; a test compares the two.
 //!
-//! A count or a length read off the wire is compared with one of these before anything is allocated for it.
+//! A count or a length read off the wire is compared with one of these before anything is allocated for it. Text
+//! and bytes are slices of the frame and cost nothing; their bounds here say how a breach is answered.
+
+use crate::code::ErrorCode;
+use crate::error::WireError;
 
 /// The protocol version this crate speaks.
 pub const VERSION: u16 = 1;
@@ -70,6 +74,94 @@ pub const WAIT_MS_MAX: u32 = 60_000;
 
 /// The credit a subscription can hold, in bytes: what a signed 64-bit counter can. More is taken as this.
 pub const CREDIT_BYTES_MAX: u64 = i64::MAX.cast_unsigned();
+
+/// How long a piece of text or of bytes may be, and how a breach is answered.
+#[derive(Clone, Copy)]
+pub(crate) struct Bound {
+    /// What is measured, for the error.
+    pub(crate) what: &'static str,
+    /// The least number of bytes.
+    pub(crate) min: usize,
+    /// The largest number of bytes.
+    pub(crate) max: usize,
+    /// The code that answers a breach.
+    pub(crate) code: ErrorCode,
+}
+
+impl Bound {
+    /// Compares a length with the bound.
+    pub(crate) fn check(&self, bytes: usize) -> Result<(), WireError> {
+        let Self {
+            what,
+            min,
+            max,
+            code,
+        } = *self;
+        if bytes < min {
+            return Err(WireError::Empty { what, code });
+        }
+        if bytes > max {
+            let (have, limit) = (bytes as u64, max as u64);
+            return Err(WireError::OverLimit {
+                what,
+                have,
+                limit,
+                code,
+            });
+        }
+        Ok(())
+    }
+}
+
+const fn bound(what: &'static str, min: usize, max: usize, code: ErrorCode) -> Bound {
+    Bound {
+        what,
+        min,
+        max,
+        code,
+    }
+}
+
+pub(crate) const STREAM_NAME: Bound = bound(
+    "stream name",
+    1,
+    STREAM_NAME_BYTES_MAX,
+    ErrorCode::InvalidName,
+);
+pub(crate) const LIST_TEXT: Bound = bound(
+    "prefix or after",
+    0,
+    STREAM_NAME_BYTES_MAX,
+    ErrorCode::InvalidName,
+);
+pub(crate) const CONTENT_TYPE: Bound = bound(
+    "content type",
+    1,
+    CONTENT_TYPE_BYTES_MAX,
+    ErrorCode::InvalidOptions,
+);
+pub(crate) const SEQ: Bound = bound("seq", 1, SEQ_BYTES_MAX, ErrorCode::InvalidOptions);
+pub(crate) const PRODUCER_ID: Bound = bound(
+    "producer id",
+    1,
+    PRODUCER_ID_BYTES_MAX,
+    ErrorCode::InvalidOptions,
+);
+pub(crate) const TOKEN: Bound = bound("token", 0, TOKEN_BYTES_MAX, ErrorCode::MalformedFrame);
+pub(crate) const CLIENT_TEXT: Bound = bound(
+    "text of CONNECT",
+    0,
+    CLIENT_TEXT_BYTES_MAX,
+    ErrorCode::MalformedFrame,
+);
+pub(crate) const ERROR_MESSAGE: Bound = bound(
+    "message",
+    0,
+    ERROR_MESSAGE_BYTES_MAX,
+    ErrorCode::MalformedFrame,
+);
+/// Text and bytes of an event whose only limit is the frame's.
+pub(crate) const EVENT_TEXT: Bound = bound("text", 0, u16::MAX as usize, ErrorCode::MalformedFrame);
 
 /// Bytes of one optional field's value that an encoder writes at most.
 ///

@@ -235,7 +235,9 @@ impl Run {
     /// The longest prefix of at most `max_records` records and `max_bytes` encoded bytes (with the header), but at
     /// least one record.
     ///
-    /// Malformed records are not cut: they stay at the end of the prefix, and reading it gives the error.
+    /// Malformed records end the prefix; they are in the run from its end on, and reading that gives the error. A
+    /// run that begins with one is returned as it is.
+    #[must_use]
     pub fn take(&self, max_bytes: usize, max_records: u32) -> Self {
         let max_records = max_records.max(1);
         if self.encoded_bytes() <= max_bytes && self.header.count <= max_records {
@@ -246,7 +248,10 @@ impl Run {
         let mut rest: &[u8] = &self.records;
         while count < max_records.min(self.header.count) {
             let Ok((_, payload, after)) = split_record(rest, count) else {
-                return self.clone();
+                if count == 0 {
+                    return self.clone();
+                }
+                break;
             };
             let bytes = taken + RECORD_HEADER_BYTES + payload.len();
             if count > 0 && bytes > budget {
@@ -256,7 +261,8 @@ impl Run {
             count += 1;
             rest = after;
         }
-        let length = u32::try_from(taken).expect("a prefix of a run is no longer than the run");
+        // A prefix is no longer than the run, whose length is a `u32`.
+        let length = u32::try_from(taken).unwrap_or(self.header.length);
         let header = RunHeader {
             count,
             length,

@@ -9,15 +9,13 @@ use nom::Parser;
 use super::CommandKind;
 use crate::error::WireError;
 use crate::fields::AppendField;
+use crate::flags::{APPEND_CLOSE_AFTER, APPEND_NO_CONFIRM};
 use crate::frame::{FrameHeader, HEADER_BYTES, LENGTH_BYTES, put_length_and_header};
-use crate::limits::{PRODUCER_ID_BYTES_MAX, SEQ_BYTES_MAX};
+use crate::limits::{PRODUCER_ID, SEQ};
 use crate::wire::fields::{Entries, Value, fields, fields_bytes, put_fields};
 use crate::wire::read::{remainder, stream_name, u32, whole};
 use crate::wire::write::{put_text, text_bytes};
 use crate::wire::{Body, Str};
-
-const NO_CONFIRM: u8 = 0x01;
-const CLOSE_AFTER: u8 = 0x02;
 
 /// Adds records to a stream: all of them or none.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -90,9 +88,7 @@ impl Body for Append {
     const KIND: u8 = CommandKind::Append.number();
 
     fn flags(&self) -> u8 {
-        let no_confirm = if self.no_confirm { NO_CONFIRM } else { 0 };
-        let close_after = if self.close_after { CLOSE_AFTER } else { 0 };
-        no_confirm | close_after
+        APPEND_NO_CONFIRM.when(self.no_confirm) | APPEND_CLOSE_AFTER.when(self.close_after)
     }
 
     fn body_bytes(&self) -> usize {
@@ -113,18 +109,18 @@ impl Body for Append {
         );
         let (stream, fields, count, records) =
             whole(Self::KIND, body, |input| parts.parse_complete(input))?;
-        let close_after = flags & CLOSE_AFTER != 0;
+        let close_after = APPEND_CLOSE_AFTER.is_in(flags);
         if count == 0 && !close_after {
             return Err(WireError::EmptyBatch);
         }
-        let producer = fields.numbers_and_text(AppendField::Producer, PRODUCER_ID_BYTES_MAX)?;
+        let producer = fields.numbers_and_text(AppendField::Producer, PRODUCER_ID)?;
         Ok(Self {
             stream,
-            seq: fields.bytes(AppendField::Seq, SEQ_BYTES_MAX)?,
+            seq: fields.bytes(AppendField::Seq, SEQ)?,
             producer: producer.map(|(epoch, seq, id)| Producer { id, epoch, seq }),
             expected_tail: fields.u64(AppendField::ExpectedTail),
             close_after,
-            no_confirm: flags & NO_CONFIRM != 0,
+            no_confirm: APPEND_NO_CONFIRM.is_in(flags),
             count,
             records: body.slice_ref(records),
         })

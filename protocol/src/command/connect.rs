@@ -6,7 +6,7 @@ use nom::Parser;
 use super::CommandKind;
 use crate::error::WireError;
 use crate::fields::ConnectField;
-use crate::limits::{CLIENT_TEXT_BYTES_MAX, TOKEN_BYTES_MAX};
+use crate::limits::{CLIENT_TEXT, TOKEN};
 use crate::wire::fields::{Entries, Value, fields, fields_bytes, put_fields};
 use crate::wire::read::{text, u16, whole};
 use crate::wire::write::{put_text, text_bytes};
@@ -64,17 +64,11 @@ impl Body for Connect {
     }
 
     fn parse(_: u8, body: &Bytes) -> Result<Self, WireError> {
-        let text = |what| text(body, what, CLIENT_TEXT_BYTES_MAX);
-        let mut parts = (
-            u16,
-            text("name"),
-            text("library"),
-            text("library_version"),
-            fields::<ConnectField>(body),
-        );
+        let text = || text(body, CLIENT_TEXT);
+        let mut parts = (u16, text(), text(), text(), fields::<ConnectField>(body));
         let (version, name, library, library_version, fields) =
             whole(Self::KIND, body, |input| parts.parse_complete(input))?;
-        let token = fields.bytes(ConnectField::Token, TOKEN_BYTES_MAX)?;
+        let token = fields.bytes(ConnectField::Token, TOKEN)?;
         Ok(Self {
             version,
             name,

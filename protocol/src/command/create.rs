@@ -6,15 +6,15 @@ use nom::Parser;
 use super::CommandKind;
 use crate::error::WireError;
 use crate::fields::CreateField;
-use crate::limits::CONTENT_TYPE_BYTES_MAX;
+use crate::limits::CONTENT_TYPE;
 use crate::wire::fields::{Entries, Value, fields, fields_bytes, put_fields};
 use crate::wire::read::{stream_name, whole};
 use crate::wire::write::{put_text, text_bytes};
-use crate::wire::{Body, Str, wire_numbers};
+use crate::wire::{Body, Str, known, wire_numbers};
 
 wire_numbers! {
     /// Where a stream is kept.
-    Storage, "storage" {
+    Storage {
         /// On disk: what is confirmed survives a crash.
         Durable = 0, "durable";
         /// In memory: gone when the server ends.
@@ -79,9 +79,13 @@ impl Body for Create {
     fn parse(_: u8, body: &Bytes) -> Result<Self, WireError> {
         let mut parts = (stream_name(body), fields::<CreateField>(body));
         let (stream, fields) = whole(Self::KIND, body, |input| parts.parse_complete(input))?;
+        let storage = fields.u8(CreateField::Storage);
+        let storage = storage
+            .map(|number| known(Storage::of(number), "storage", number))
+            .transpose()?;
         Ok(Self {
             stream,
-            content_type: fields.text(CreateField::ContentType, CONTENT_TYPE_BYTES_MAX)?,
+            content_type: fields.text(CreateField::ContentType, CONTENT_TYPE)?,
             ttl_seconds: fields.u64(CreateField::TtlSeconds),
             expires_at: fields.u64(CreateField::ExpiresAt),
             max_age_ms: fields.u64(CreateField::MaxAgeMs),

@@ -5,7 +5,7 @@ use nom::Parser;
 
 use super::CommandKind;
 use crate::error::WireError;
-use crate::limits::STREAM_NAME_BYTES_MAX;
+use crate::limits::LIST_TEXT;
 use crate::wire::read::{text, u32, whole};
 use crate::wire::write::{put_text, text_bytes};
 use crate::wire::{Body, Str};
@@ -35,8 +35,8 @@ impl Body for List {
     }
 
     fn parse(_: u8, body: &Bytes) -> Result<Self, WireError> {
-        let text = |what| text(body, what, STREAM_NAME_BYTES_MAX);
-        let mut parts = (text("prefix"), text("after"), u32);
+        let text = || text(body, LIST_TEXT);
+        let mut parts = (text(), text(), u32);
         let (prefix, after, limit) = whole(Self::KIND, body, |input| parts.parse_complete(input))?;
         Ok(Self {
             prefix,

@@ -31,7 +31,7 @@ pub use subscribe::{Credit, Subscribe, Unsubscribe};
 
 wire_numbers! {
     /// The kinds of frame a client may send.
-    CommandKind, "command kind" {
+    CommandKind {
         /// Begins the session.
         Connect = 0x01, "CONNECT";
         /// Asks for a sign of life.

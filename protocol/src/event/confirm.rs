@@ -9,13 +9,11 @@ use nom::Parser;
 use super::EventKind;
 use crate::code::ErrorCode;
 use crate::error::WireError;
+use crate::flags::{CONFIRM_CLOSED, CONFIRM_DUPLICATE};
 use crate::frame::{FrameHeader, HEADER_BYTES, LENGTH_BYTES, put_header};
 use crate::limits::CONFIRM_ENTRIES_MAX;
 use crate::wire::Body;
 use crate::wire::read::{Parsed, refuse, u8, u32, u64, whole};
-
-const DUPLICATE: u8 = 0x01;
-const CLOSED: u8 = 0x02;
 
 /// Bytes of one entry.
 pub const CONFIRM_ENTRY_BYTES: usize = 13;
@@ -64,18 +62,16 @@ fn body_bytes(entries: &[ConfirmEntry]) -> usize {
 fn put_entries(entries: &[ConfirmEntry], out: &mut BytesMut) {
     out.put_u32(u32::try_from(entries.len()).unwrap_or(u32::MAX));
     for entry in entries {
-        let duplicate = if entry.duplicate { DUPLICATE } else { 0 };
-        let closed = if entry.closed { CLOSED } else { 0 };
         out.put_u32(entry.correlation);
-        out.put_u8(duplicate | closed);
+        out.put_u8(CONFIRM_DUPLICATE.when(entry.duplicate) | CONFIRM_CLOSED.when(entry.closed));
         out.put_u64(entry.tail);
     }
 }
 
 fn entry(input: &[u8]) -> Parsed<'_, ConfirmEntry> {
     let (input, (correlation, flags, tail)) = (u32, u8, u64).parse_complete(input)?;
-    let duplicate = flags & DUPLICATE != 0;
-    let closed = flags & CLOSED != 0;
+    let duplicate = CONFIRM_DUPLICATE.is_in(flags);
+    let closed = CONFIRM_CLOSED.is_in(flags);
     Ok((
         input,
         ConfirmEntry {

@@ -8,11 +8,11 @@ use crate::error::WireError;
 use crate::fields::EndField;
 use crate::wire::fields::{Entries, Value, fields, fields_bytes, put_fields};
 use crate::wire::read::{u8, u32, u64, whole};
-use crate::wire::{Body, wire_numbers};
+use crate::wire::{Body, known, wire_numbers};
 
 wire_numbers! {
     /// Why a subscription is over.
-    EndReason, "end reason" {
+    EndReason {
         /// The stream is closed and everything up to its tail was delivered.
         Closed = 1, "CLOSED";
         /// The stream was deleted.
@@ -67,7 +67,7 @@ impl Body for End {
         let mut parts = (u32, u8, u64, fields::<EndField>(body));
         let (subscription, reason, next, fields) =
             whole(Self::KIND, body, |input| parts.parse_complete(input))?;
-        let reason = EndReason::known(reason)?;
+        let reason = known(EndReason::of(reason), "end reason", reason)?;
         Ok(Self {
             subscription,
             reason,

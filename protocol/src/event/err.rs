@@ -10,13 +10,12 @@ use super::EventKind;
 use crate::code::ErrorCode;
 use crate::error::WireError;
 use crate::fields::ErrField;
-use crate::limits::{ERROR_MESSAGE_BYTES_MAX, SEQ_BYTES_MAX};
+use crate::flags::ERR_FATAL;
+use crate::limits::{ERROR_MESSAGE, ERROR_MESSAGE_BYTES_MAX, EVENT_TEXT};
 use crate::wire::fields::{Entries, Value, fields, fields_bytes, put_fields};
 use crate::wire::read::{text, u16, whole};
 use crate::wire::write::{cut, put_bytes16};
 use crate::wire::{Body, Str};
-
-const FATAL: u8 = 0x01;
 
 /// A request was refused (its correlation id is the header's), or the connection ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +84,7 @@ impl Body for ErrorEvent {
     const KIND: u8 = EventKind::Err.number();
 
     fn flags(&self) -> u8 {
-        if self.fatal { FATAL } else { 0 }
+        ERR_FATAL.when(self.fatal)
     }
 
     fn body_bytes(&self) -> usize {
@@ -99,18 +98,18 @@ impl Body for ErrorEvent {
     }
 
     fn parse(flags: u8, body: &Bytes) -> Result<Self, WireError> {
-        let message = text(body, "message", ERROR_MESSAGE_BYTES_MAX);
+        let message = text(body, ERROR_MESSAGE);
         let mut parts = (u16, message, fields::<ErrField>(body));
         let (code, message, fields) = whole(Self::KIND, body, |input| parts.parse_complete(input))?;
         Ok(Self {
             code,
             message,
-            fatal: flags & FATAL != 0,
+            fatal: ERR_FATAL.is_in(flags),
             expected_seq: fields.u64(ErrField::ExpectedSeq),
             current_epoch: fields.u64(ErrField::CurrentEpoch),
             tail: fields.u64(ErrField::Tail),
             earliest: fields.u64(ErrField::Earliest),
-            last_seq: fields.bytes(ErrField::LastSeq, SEQ_BYTES_MAX)?,
+            last_seq: fields.bytes(ErrField::LastSeq, EVENT_TEXT)?,
             retry_after_ms: fields.u64(ErrField::RetryAfterMs),
         })
     }

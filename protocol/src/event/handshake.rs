@@ -6,7 +6,7 @@ use nom::Parser;
 use super::EventKind;
 use crate::error::WireError;
 use crate::fields::InfoField;
-use crate::limits::Limits;
+use crate::limits::{EVENT_TEXT, Limits};
 use crate::wire::fields::{Entries, Value, fields, fields_bytes, put_fields};
 use crate::wire::read::{Parsed, bool, text, u16, u32, u64, whole};
 use crate::wire::write::{put_text, text_bytes};
@@ -49,9 +49,6 @@ pub struct Draining {
     /// Milliseconds until the server closes the connection.
     pub grace_ms: u32,
 }
-
-/// Text of INFO has no limit of its own: the frame's is enough.
-const ANY_LENGTH: usize = usize::MAX;
 
 impl Info {
     fn entries(&self) -> Entries<'_, InfoField, 1> {
@@ -103,15 +100,15 @@ impl Body for Info {
     }
 
     fn parse(_: u8, body: &Bytes) -> Result<Self, WireError> {
-        let text = |what| text(body, what, ANY_LENGTH);
-        let names = (text("server_id"), text("server_version"));
+        let text = || text(body, EVENT_TEXT);
+        let names = (text(), text());
         let numbers = (u16, u16, u32, bool("auth_required"), limits);
         let mut parts = (names, numbers, fields::<InfoField>(body));
         let (names, numbers, fields) =
             whole(Self::KIND, body, |input| parts.parse_complete(input))?;
         let (server_id, server_version) = names;
         let (version_min, version_max, heartbeat_ms, auth_required, limits) = numbers;
-        let features = fields.text(InfoField::Features, ANY_LENGTH)?;
+        let features = fields.text(InfoField::Features, EVENT_TEXT)?;
         Ok(Self {
             server_id,
             server_version,

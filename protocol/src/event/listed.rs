@@ -6,12 +6,11 @@ use nom::Parser;
 use super::EventKind;
 use crate::code::ErrorCode;
 use crate::error::WireError;
-use crate::limits::{LIST_ENTRIES_MAX, STREAM_NAME_BYTES_MAX};
+use crate::flags::LISTED_MORE;
+use crate::limits::{EVENT_TEXT, LIST_ENTRIES_MAX};
 use crate::wire::read::{Parsed, bool, refuse, text, u32, u64, whole};
 use crate::wire::write::{put_text, text_bytes};
 use crate::wire::{Body, Str};
-
-const MORE: u8 = 0x01;
 
 /// One page of streams; answers LIST.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +42,7 @@ impl ListedStream {
 }
 
 fn stream<'a>(body: &'a Bytes) -> impl FnMut(&'a [u8]) -> Parsed<'a, ListedStream> {
-    let mut parts = (
-        text(body, "stream name", STREAM_NAME_BYTES_MAX),
-        u64,
-        u64,
-        bool("closed"),
-    );
+    let mut parts = (text(body, EVENT_TEXT), u64, u64, bool("closed"));
     move |input| {
         let (input, (stream, tail, earliest, closed)) = parts.parse_complete(input)?;
         Ok((
@@ -89,7 +83,7 @@ impl Body for Listed {
     const KIND: u8 = EventKind::Listed.number();
 
     fn flags(&self) -> u8 {
-        if self.more { MORE } else { 0 }
+        LISTED_MORE.when(self.more)
     }
 
     fn body_bytes(&self) -> usize {
@@ -113,7 +107,7 @@ impl Body for Listed {
     fn parse(flags: u8, body: &Bytes) -> Result<Self, WireError> {
         let streams = whole(Self::KIND, body, streams(body))?;
         Ok(Self {
-            more: flags & MORE != 0,
+            more: LISTED_MORE.is_in(flags),
             streams,
         })
     }

@@ -34,7 +34,7 @@ pub use subscribed::Subscribed;
 
 wire_numbers! {
     /// The kinds of frame a server may send.
-    EventKind, "event kind" {
+    EventKind {
         /// Asks for a sign of life.
         Ping = 0x02, "PING";
         /// Answers a PING.

@@ -5,13 +5,11 @@ use nom::Parser;
 
 use super::EventKind;
 use crate::error::WireError;
+use crate::flags::{RECORDS_CLOSED, RECORDS_MORE};
 use crate::frame::{FrameHeader, HEADER_BYTES, LENGTH_BYTES, put_length_and_header};
 use crate::run::{Run, decode_runs};
 use crate::wire::Body;
 use crate::wire::read::{remainder, u64, whole};
-
-const MORE: u8 = 0x01;
-const CLOSED: u8 = 0x02;
 
 /// Bytes of the body before the runs.
 const HEAD_BYTES: usize = 24;
@@ -65,9 +63,7 @@ impl Body for Records {
     const KIND: u8 = EventKind::Records.number();
 
     fn flags(&self) -> u8 {
-        let more = if self.more { MORE } else { 0 };
-        let closed = if self.closed { CLOSED } else { 0 };
-        more | closed
+        RECORDS_MORE.when(self.more) | RECORDS_CLOSED.when(self.closed)
     }
 
     fn body_bytes(&self) -> usize {
@@ -84,8 +80,8 @@ impl Body for Records {
         let (next, next_byte, tail, runs) =
             whole(Self::KIND, body, |input| parts.parse_complete(input))?;
         Ok(Self {
-            more: flags & MORE != 0,
-            closed: flags & CLOSED != 0,
+            more: RECORDS_MORE.is_in(flags),
+            closed: RECORDS_CLOSED.is_in(flags),
             next,
             next_byte,
             tail,

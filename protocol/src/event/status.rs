@@ -8,14 +8,12 @@ use super::EventKind;
 use crate::command::Storage;
 use crate::error::WireError;
 use crate::fields::StatusField;
-use crate::limits::{CONTENT_TYPE_BYTES_MAX, SEQ_BYTES_MAX};
+use crate::flags::STATUS_CLOSED;
+use crate::limits::EVENT_TEXT;
 use crate::wire::fields::{Entries, Value, fields, fields_bytes, put_fields};
 use crate::wire::read::{text, u8, u64, whole};
 use crate::wire::write::{put_text, text_bytes};
-use crate::wire::{Body, Str};
-
-/// The bit of the body's own `flags` byte.
-const CLOSED: u8 = 0x01;
+use crate::wire::{Body, Str, known};
 
 /// A stream's state; answers STAT.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +80,7 @@ impl Body for Status {
     fn put(&self, out: &mut BytesMut) {
         put_text(&self.content_type, out);
         out.put_u64(self.created_at);
-        out.put_u8(if self.closed { CLOSED } else { 0 });
+        out.put_u8(STATUS_CLOSED.when(self.closed));
         out.put_u8(self.storage.number());
         out.put_u64(self.earliest);
         out.put_u64(self.earliest_byte);
@@ -92,7 +90,7 @@ impl Body for Status {
     }
 
     fn parse(_: u8, body: &Bytes) -> Result<Self, WireError> {
-        let content_type = text(body, "content_type", CONTENT_TYPE_BYTES_MAX);
+        let content_type = text(body, EVENT_TEXT);
         let head = (content_type, u64, u8, u8);
         let positions = (u64, u64, u64, u64);
         let mut parts = (head, positions, fields::<StatusField>(body));
@@ -103,8 +101,8 @@ impl Body for Status {
         Ok(Self {
             content_type,
             created_at,
-            closed: flags & CLOSED != 0,
-            storage: Storage::known(storage)?,
+            closed: STATUS_CLOSED.is_in(flags),
+            storage: known(Storage::of(storage), "storage", storage)?,
             earliest,
             earliest_byte,
             tail,
@@ -114,7 +112,7 @@ impl Body for Status {
             max_age_ms: fields.u64(StatusField::MaxAgeMs),
             max_records: fields.u64(StatusField::MaxRecords),
             max_bytes: fields.u64(StatusField::MaxBytes),
-            last_seq: fields.bytes(StatusField::LastSeq, SEQ_BYTES_MAX)?,
+            last_seq: fields.bytes(StatusField::LastSeq, EVENT_TEXT)?,
             last_append_at: fields.u64(StatusField::LastAppendAt),
         })
     }

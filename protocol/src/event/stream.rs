@@ -4,10 +4,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::EventKind;
 use crate::error::WireError;
+use crate::flags::CREATED_EXISTS;
 use crate::wire::Body;
 use crate::wire::read::{u64, whole};
-
-const EXISTS: u8 = 0x01;
 
 /// Answers CREATE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +28,7 @@ impl Body for Created {
     const KIND: u8 = EventKind::Created.number();
 
     fn flags(&self) -> u8 {
-        if self.exists { EXISTS } else { 0 }
+        CREATED_EXISTS.when(self.exists)
     }
 
     fn body_bytes(&self) -> usize {
@@ -43,7 +42,7 @@ impl Body for Created {
     fn parse(flags: u8, body: &Bytes) -> Result<Self, WireError> {
         let tail = whole(Self::KIND, body, u64)?;
         Ok(Self {
-            exists: flags & EXISTS != 0,
+            exists: CREATED_EXISTS.is_in(flags),
             tail,
         })
     }

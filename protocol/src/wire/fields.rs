@@ -9,9 +9,9 @@ use nom::Parser;
 
 use crate::error::WireError;
 use crate::fields::Field;
-use crate::limits::FIELD_VALUE_BYTES_MAX;
+use crate::limits::{Bound, FIELD_VALUE_BYTES_MAX};
 use crate::wire::Str;
-use crate::wire::read::{Fault, Parsed, bytes_of, bytes16, refuse, text_of, u8, u64};
+use crate::wire::read::{Parsed, bytes_of, bytes16, refuse, text_of, u8, u64};
 use crate::wire::write::{cut, length16};
 
 /// Tags run from 1 to below this.
@@ -48,7 +48,9 @@ fn read_section<'a, F: Field>(
 ) -> Result<Values<'a>, WireError> {
     let mut values = [None; TAGS];
     while !section.is_empty() {
-        let (rest, (tag, value)) = entry(section)?;
+        let Ok((rest, (tag, value))) = entry(section) else {
+            return Err(WireError::FieldsTruncated);
+        };
         section = rest;
         let Some(field) = F::of(tag) else { continue };
         let slot = values
@@ -68,13 +70,9 @@ fn read_section<'a, F: Field>(
     Ok(Values { body, values })
 }
 
-fn entry(section: &[u8]) -> Result<(&[u8], (u8, &[u8])), WireError> {
-    let mut parser = (u8, bytes16);
-    let parsed: Parsed<'_, (u8, &[u8])> = parser.parse_complete(section);
-    parsed.map_err(|fault| match fault {
-        nom::Err::Failure(Fault::Wire(error)) => error,
-        _ => WireError::FieldsTruncated,
-    })
+/// One entry: its tag and its value.
+fn entry(section: &[u8]) -> Parsed<'_, (u8, &[u8])> {
+    (u8, bytes16).parse_complete(section)
 }
 
 impl Values<'_> {
@@ -96,31 +94,31 @@ impl Values<'_> {
         self.get(field)?.first().copied()
     }
 
-    /// A field of bytes, at most `limit` of them.
+    /// A field of bytes, within `bound`.
     pub(crate) fn bytes<F: Field>(
         &self,
         field: F,
-        limit: usize,
+        bound: Bound,
     ) -> Result<Option<Bytes>, WireError> {
         let value = self.get(field);
         value
-            .map(|value| bytes_of(self.body, value, field.name(), limit))
+            .map(|value| bytes_of(self.body, value, bound))
             .transpose()
     }
 
-    /// A field of text, at most `limit` bytes of it.
-    pub(crate) fn text<F: Field>(&self, field: F, limit: usize) -> Result<Option<Str>, WireError> {
+    /// A field of text, within `bound`.
+    pub(crate) fn text<F: Field>(&self, field: F, bound: Bound) -> Result<Option<Str>, WireError> {
         let value = self.get(field);
         value
-            .map(|value| text_of(self.body, value, field.name(), limit))
+            .map(|value| text_of(self.body, value, bound))
             .transpose()
     }
 
-    /// The field that names a producer: two `u64`, then text of at most `limit` bytes.
+    /// The field that names a producer: two `u64`, then text within `bound`.
     pub(crate) fn numbers_and_text<F: Field>(
         &self,
         field: F,
-        limit: usize,
+        bound: Bound,
     ) -> Result<Option<(u64, u64, Str)>, WireError> {
         let Some(value) = self.get(field) else {
             return Ok(None);
@@ -133,11 +131,7 @@ impl Values<'_> {
         let Ok((rest, (first, second))) = parsed else {
             return Err(too_short);
         };
-        Ok(Some((
-            first,
-            second,
-            text_of(self.body, rest, field.name(), limit)?,
-        )))
+        Ok(Some((first, second, text_of(self.body, rest, bound)?)))
     }
 }
 

@@ -78,9 +78,17 @@ pub(crate) fn check_empty(kind: u8, body: &Bytes) -> Result<(), WireError> {
     }
 }
 
+/// The value a number stands for, or the error that it stands for none.
+pub(crate) fn known<T>(of: Option<T>, what: &'static str, number: u8) -> Result<T, WireError> {
+    of.ok_or(WireError::UnknownValue {
+        what,
+        value: number.into(),
+    })
+}
+
 /// Defines a `repr(u8)` enum of numbers on the wire together with its names and its way back.
 macro_rules! wire_numbers {
-    ($(#[doc = $doc:literal])* $set:ident, $what:literal { $($(#[doc = $item_doc:literal])* $item:ident = $number:literal, $name:literal;)* }) => {
+    ($(#[doc = $doc:literal])* $set:ident { $($(#[doc = $item_doc:literal])* $item:ident = $number:literal, $name:literal;)* }) => {
         $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
@@ -105,15 +113,6 @@ macro_rules! wire_numbers {
             /// The value with this number, if this version knows it.
             pub const fn of(number: u8) -> Option<Self> {
                 match number { $($number => Some(Self::$item),)* _ => None }
-            }
-
-            /// As [`Self::of`], or the error that answers an unknown number.
-            #[allow(dead_code, reason = "kinds have an error of their own")]
-            pub(crate) const fn known(number: u8) -> Result<Self, $crate::error::WireError> {
-                match Self::of(number) {
-                    Some(known) => Ok(known),
-                    None => Err($crate::error::WireError::UnknownValue { what: $what, value: number as u64 }),
-                }
             }
         }
     };

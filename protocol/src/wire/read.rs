@@ -10,9 +10,8 @@ use nom::error::{ErrorKind, ParseError};
 use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 use nom::{Err, IResult, Parser};
 
-use crate::code::ErrorCode;
 use crate::error::WireError;
-use crate::limits;
+use crate::limits::{self, Bound};
 use crate::wire::Str;
 
 /// Why a parser stopped: nom's own reasons (too few or too many bytes), or one of ours.
@@ -105,15 +104,11 @@ pub(crate) fn bytes16(input: &[u8]) -> Parsed<'_, &[u8]> {
     take(length)(input)
 }
 
-/// `str`: at most `limit` bytes of UTF-8.
-pub(crate) fn text<'a>(
-    body: &'a Bytes,
-    what: &'static str,
-    limit: usize,
-) -> impl FnMut(&'a [u8]) -> Parsed<'a, Str> {
+/// `str` within `bound`.
+pub(crate) fn text<'a>(body: &'a Bytes, bound: Bound) -> impl FnMut(&'a [u8]) -> Parsed<'a, Str> {
     move |input| {
         let (input, bytes) = bytes16(input)?;
-        match text_of(body, bytes, what, limit) {
+        match text_of(body, bytes, bound) {
             Ok(text) => Ok((input, text)),
             Err(error) => refuse(error),
         }
@@ -122,66 +117,26 @@ pub(crate) fn text<'a>(
 
 /// The `str` that names the stream of a command, held to the rules for names.
 pub(crate) fn stream_name<'a>(body: &'a Bytes) -> impl FnMut(&'a [u8]) -> Parsed<'a, Str> {
+    let mut text = text(body, limits::STREAM_NAME);
     move |input| {
-        let (input, bytes) = bytes16(input)?;
-        match stream_name_of(body, bytes) {
-            Ok(name) => Ok((input, name)),
-            Err(error) => refuse(error),
+        let (input, name) = text(input)?;
+        match name.as_str().find(char::is_control) {
+            None => Ok((input, name)),
+            Some(at) => refuse(WireError::StreamName { at }),
         }
     }
 }
 
-fn stream_name_of(body: &Bytes, bytes: &[u8]) -> Result<Str, WireError> {
-    let (have, limit) = (bytes.len() as u64, limits::STREAM_NAME_BYTES_MAX as u64);
-    if have > limit {
-        let code = ErrorCode::InvalidName;
-        return Err(WireError::OverLimit {
-            what: "stream name",
-            have,
-            limit,
-            code,
-        });
-    }
-    let name = utf8(bytes)?;
-    if name.is_empty() || name.chars().any(char::is_control) {
-        return Err(WireError::StreamName);
-    }
-    Ok(Str::slice_of(body, name))
-}
-
-/// Bytes of a field or a `bytes16` as text of at most `limit` bytes.
-pub(crate) fn text_of(
-    body: &Bytes,
-    bytes: &[u8],
-    what: &'static str,
-    limit: usize,
-) -> Result<Str, WireError> {
-    at_most(what, bytes, limit)?;
+/// Bytes of a field or a `bytes16` as text within `bound`.
+pub(crate) fn text_of(body: &Bytes, bytes: &[u8], bound: Bound) -> Result<Str, WireError> {
+    bound.check(bytes.len())?;
     Ok(Str::slice_of(body, utf8(bytes)?))
 }
 
-/// Bytes of a field, at most `limit` of them.
-pub(crate) fn bytes_of(
-    body: &Bytes,
-    bytes: &[u8],
-    what: &'static str,
-    limit: usize,
-) -> Result<Bytes, WireError> {
-    at_most(what, bytes, limit)?;
+/// Bytes of a field, within `bound`.
+pub(crate) fn bytes_of(body: &Bytes, bytes: &[u8], bound: Bound) -> Result<Bytes, WireError> {
+    bound.check(bytes.len())?;
     Ok(body.slice_ref(bytes))
-}
-
-fn at_most(what: &'static str, bytes: &[u8], limit: usize) -> Result<(), WireError> {
-    if bytes.len() <= limit {
-        return Ok(());
-    }
-    let (have, limit) = (bytes.len() as u64, limit as u64);
-    Err(WireError::OverLimit {
-        what,
-        have,
-        limit,
-        code: ErrorCode::InvalidOptions,
-    })
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, WireError> {

@@ -41,6 +41,10 @@ impl Str {
     }
 
     /// The text.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "every constructor checks that this is UTF-8"
+    )]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("every constructor checked that this is UTF-8")
     }
