@@ -91,10 +91,7 @@ impl Body for Create {
             max_age_ms: fields.u64(CreateField::MaxAgeMs),
             max_records: fields.u64(CreateField::MaxRecords),
             max_bytes: fields.u64(CreateField::MaxBytes),
-            storage: fields
-                .u8(CreateField::Storage)
-                .map(Storage::known)
-                .transpose()?,
+            storage,
         })
     }
 }
