@@ -1,0 +1,146 @@
+//! Probes and metrics over a real socket, in each state a broker can be in.
+//!
+//! The routes are started with a readiness value and no broker, as they are while a broker still opens its store.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+
+use streamkeeper::http::HttpServer;
+use streamkeeper::http::admin::Admin;
+use streamkeeper::metrics::Metrics;
+use streamkeeper::store::Readiness;
+use tokio::sync::{oneshot, watch};
+
+struct Http {
+    address: SocketAddr,
+    readiness: watch::Sender<Readiness>,
+    metrics: std::sync::Arc<Metrics>,
+    stop: oneshot::Sender<()>,
+    served: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+async fn start() -> Http {
+    let (metrics, exporter) = Metrics::new();
+    let starting = Readiness::Starting {
+        reason: "replaying the journal".into(),
+    };
+    let (readiness, seen) = watch::channel(starting);
+    let server = HttpServer::bind("127.0.0.1:0").await.unwrap();
+    let address = server.address();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let routes = Admin::new(seen, metrics.clone(), exporter).routes();
+    let served = tokio::spawn(server.run(routes, async { drop(stopped.await) }));
+    Http {
+        address,
+        readiness,
+        metrics,
+        stop,
+        served,
+    }
+}
+
+impl Http {
+    /// The whole response to `GET path` as text.
+    async fn get(&self, path: &str, header: &str) -> String {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n");
+        let address = self.address;
+        let exchange = move || {
+            let mut socket = TcpStream::connect(address).unwrap();
+            socket.write_all(request.as_bytes()).unwrap();
+            let mut response = String::new();
+            socket.read_to_string(&mut response).unwrap();
+            response
+        };
+        tokio::task::spawn_blocking(exchange).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn readyz_says_which_state_and_why() {
+    let http = start().await;
+    for (state, status, text) in [
+        (None, "503", "starting: replaying the journal\n"),
+        (Some(Readiness::Ready), "200", "ready\n"),
+        (
+            Some(Readiness::Draining),
+            "503",
+            "draining: the broker is shutting down\n",
+        ),
+        (
+            Some(Readiness::Faulted {
+                reason: "disk".into(),
+            }),
+            "503",
+            "faulted: disk\n",
+        ),
+    ] {
+        if let Some(state) = state {
+            http.readiness.send_replace(state);
+        }
+        let response = http.get("/readyz", "").await;
+        assert!(
+            response.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{response}"
+        );
+        assert!(response.ends_with(&format!("\r\n\r\n{text}")), "{response}");
+        let alive = http.get("/livez", "").await;
+        assert!(
+            alive.starts_with("HTTP/1.1 200 ") && alive.ends_with("alive\n"),
+            "{alive}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn probes_answer_in_json_when_asked() {
+    let http = start().await;
+    for (path, header) in [
+        ("/readyz?verbose", ""),
+        ("/readyz", "Accept: application/json\r\n"),
+    ] {
+        let response = http.get(path, header).await;
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("content-type: application/json"), "{head}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["status"], "starting");
+        assert_eq!(body["reason"], "replaying the journal");
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_served_as_open_metrics_with_the_state_of_readiness() {
+    let http = start().await;
+    http.metrics.appends.increment(5);
+    let response = http.get("/metrics", "").await;
+    assert!(response.contains("content-type: application/openmetrics-text; version=1.0.0"));
+    assert!(
+        response.contains("\nstreamkeeper_appends_total 5\n"),
+        "{response}"
+    );
+    assert!(response.contains("\nstreamkeeper_ready 0\n"), "{response}");
+    http.readiness.send_replace(Readiness::Ready);
+    assert!(
+        http.get("/metrics", "")
+            .await
+            .contains("\nstreamkeeper_ready 1\n")
+    );
+}
+
+#[tokio::test]
+async fn the_index_names_the_routes_and_other_paths_are_not_found() {
+    let http = start().await;
+    let index = http.get("/", "").await;
+    for route in ["/livez", "/readyz", "/metrics"] {
+        assert!(index.contains(route), "{index}");
+    }
+    assert!(http.get("/nope", "").await.starts_with("HTTP/1.1 404 "));
+}
+
+#[tokio::test]
+async fn serving_ends_when_told_to() {
+    let http = start().await;
+    http.stop.send(()).unwrap();
+    http.served.await.unwrap().unwrap();
+    assert!(TcpStream::connect(http.address).is_err());
+}
