@@ -1,13 +1,13 @@
 //! The pure core: every rule of a stream, as two functions over values.
 //!
-//! [`decide`] says what a command does to a stream, or why it is refused; [`apply`] folds one effect into the
+//! [`decide()`] says what a command does to a stream, or why it is refused; [`apply`] folds one effect into the
 //! stream's state. The engine decides, makes the effects durable, applies them, and only then answers;
 //! replaying the effects from nothing gives the same state again.
 //!
 //! - [`state`], [`producer`]: what is known of one stream.
 //! - [`command`], [`effect`]: what may be asked, and what then happens.
 //! - [`decide`](decide()): the rules, one file per command that has many.
-//! - [`json`]: JSON mode. [`retention`]: up to where a stream is trimmed.
+//! - `json`: JSON mode. [`retention`]: up to where a stream is trimmed.
 //!
 //! No I/O, no clock, no randomness, no locks: the time and the next id come in with the [`Context`], so that equal
 //! inputs give equal decisions. Reads are not decided here: they change nothing but the ttl ([`Command::Touch`]).

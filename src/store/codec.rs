@@ -8,8 +8,8 @@
 //! text, bytes:   length:u32 | that many bytes        optional: 0:u8, or 1:u8 | value
 //! ```
 //!
-//! - [`journal`]: building rows and taking them apart; runs are neither copied nor looked into.
-//! - [`effect`](self): the body of an entry, one layout per kind. [`reader`](self): the primitives.
+//! - `journal`: building rows ([`RowBuilder`]) and taking them apart ([`entries`]); runs are neither copied nor looked into.
+//! - `effect` and `options`: the body of an entry, one layout per kind. `reader`: the primitives.
 //!
 //! A layout never changes under its version: a new layout is a new version, and decoding goes on to know the old one.
 //! Decoding never panics, whatever the bytes; encoding cannot fail.
