@@ -1,0 +1,105 @@
+//! Settings of a broker, with defaults that suit a sidecar.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::metrics::Metrics;
+use crate::rules::RuleLimits;
+use crate::store::{LocalOptions, Readiness, StoreError};
+use crate::stream::QueueLimits;
+use crate::types::Clock;
+
+const MIB: usize = 1 << 20;
+
+/// See the module. Sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct BrokerOptions {
+    /// Where the files are.
+    pub directory: PathBuf,
+    /// Bounds that the rules check.
+    pub rules: RuleLimits,
+    /// Bounds of the write queues.
+    pub queues: QueueLimits,
+    /// About the most that one commit takes.
+    pub commit_bytes_max: usize,
+    /// The most that committed records take in memory until they are in the store; then appends wait.
+    pub hot_tail_bytes_max: usize,
+    /// How much is moved to the store at a time.
+    pub fold_bytes: usize,
+    /// After how long less than that is moved too.
+    pub fold_interval: Duration,
+    /// Page cache of the journal.
+    pub journal_cache_bytes: usize,
+    /// Page cache of the store.
+    pub store_cache_bytes: usize,
+    /// The most that streams in memory may hold together.
+    pub memory_streams_bytes_max: usize,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// Where events are counted.
+    pub metrics: Arc<Metrics>,
+    /// Told of every change of readiness.
+    pub readiness: watch::Sender<Readiness>,
+}
+
+impl BrokerOptions {
+    /// The defaults, with files in `directory` (made if it is not there).
+    pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            rules: RuleLimits::default(),
+            queues: QueueLimits {
+                total_bytes_max: 8 * MIB,
+                stream_bytes_max: 2 * MIB,
+            },
+            commit_bytes_max: 4 * MIB,
+            hot_tail_bytes_max: 32 * MIB,
+            fold_bytes: 8 * MIB,
+            fold_interval: Duration::from_secs(5),
+            journal_cache_bytes: 2 * MIB,
+            store_cache_bytes: 16 * MIB,
+            memory_streams_bytes_max: 64 * MIB,
+            clock: Clock::System,
+            metrics: Metrics::disabled(),
+            readiness: watch::Sender::new(Readiness::Starting {
+                reason: "opening the store".to_owned(),
+            }),
+        }
+    }
+
+    pub(super) fn durable(&self) -> LocalOptions {
+        LocalOptions {
+            directory: Some(self.directory.clone()),
+            ..self.memory()
+        }
+    }
+
+    pub(super) fn memory(&self) -> LocalOptions {
+        LocalOptions {
+            directory: None,
+            rules: self.rules,
+            queues: self.queues,
+            commit_bytes_max: self.commit_bytes_max,
+            hot_tail_bytes_max: self.hot_tail_bytes_max,
+            fold_bytes: self.fold_bytes,
+            fold_interval: self.fold_interval,
+            journal_cache_bytes: self.journal_cache_bytes,
+            store_cache_bytes: self.store_cache_bytes,
+            memory_bytes_max: self.memory_streams_bytes_max,
+        }
+    }
+}
+
+/// Why a broker could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store says no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Opening panicked: a bug, or a mangled file that redb does not survive.
+    #[error("opening the store panicked: {0}")]
+    Panicked(tokio::task::JoinError),
+}

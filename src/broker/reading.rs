@@ -1,0 +1,201 @@
+//! Reads: catch-up and long-poll over a cursor.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::time::Instant;
+
+use super::Broker;
+use crate::fanout::{Bell, Cursor, EndReason, Step, Watcher, loaded, readable};
+use crate::storage::ReadLimits;
+use crate::stream::View;
+use crate::types::{
+    Data, Error, Fault, Message, Messages, Offset, Position, Refusal, Run, Start, StreamName,
+    Timestamp,
+};
+
+/// Records as they are stored and sent.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    /// The runs, in order.
+    pub runs: Vec<Run>,
+    /// Where to read on.
+    pub next: Position,
+    /// The durable tail.
+    pub tail: Position,
+    /// More is there to read now.
+    pub has_more: bool,
+    /// The stream is closed and `next` is its final tail.
+    pub closed: bool,
+}
+
+impl Broker {
+    /// Reads records as runs; waits for the first up to `limits.wait`. Refusals: `NotFound`, `Trimmed`, `PastTail`.
+    pub async fn read_runs(
+        &self,
+        stream: &StreamName,
+        from: Start,
+        limits: ReadLimits,
+    ) -> Result<Runs, Error> {
+        let bell = Arc::new(Bell::default());
+        let watcher: Arc<dyn Watcher> = Arc::<Bell>::clone(&bell);
+        let mut cursor = self.cursor(stream, from, watcher, 0).await?;
+        let deadline = Instant::now() + limits.wait;
+        loop {
+            match cursor.load(limits.max_bytes.max(1)).await? {
+                Step::Runs(runs) => return Ok(limited(&cursor, runs, limits.max_records.max(1))),
+                Step::End {
+                    reason: EndReason::Closed,
+                    ..
+                } => return Ok(empty(&cursor, true)),
+                Step::End {
+                    reason: EndReason::Trimmed,
+                    earliest,
+                    ..
+                } => {
+                    return Err(Refusal::Trimmed { earliest }.into());
+                }
+                Step::End { .. } => return Err(Refusal::NotFound.into()),
+                Step::Idle | Step::Behind => {}
+            }
+            if limits.wait.is_zero()
+                || tokio::time::timeout_at(deadline, bell.wait())
+                    .await
+                    .is_err()
+            {
+                return Ok(empty(&cursor, false));
+            }
+        }
+    }
+
+    /// The durable view of a stream that exists.
+    pub(super) async fn view(&self, stream: &StreamName) -> Result<View, Error> {
+        let stream = self.stream(stream.as_str())?;
+        let store = self.store(&stream);
+        loaded(store, &stream).await?;
+        let live = stream.live();
+        Ok(readable(store, &stream, &live)?.clone())
+    }
+}
+
+fn empty(cursor: &Cursor, closed: bool) -> Runs {
+    Runs {
+        runs: Vec::new(),
+        next: cursor.next(),
+        tail: cursor.tail(),
+        has_more: false,
+        closed,
+    }
+}
+
+fn limited(cursor: &Cursor, runs: impl IntoIterator<Item = Run>, max_records: u32) -> Runs {
+    let mut kept = Vec::new();
+    let mut left = max_records;
+    for run in runs {
+        if left == 0 {
+            break;
+        }
+        let run = if run.header.count > left {
+            run.take(usize::MAX, left)
+        } else {
+            run
+        };
+        left -= run.header.count;
+        kept.push(run);
+    }
+    let next = kept.last().map_or(cursor.next(), |last| Position {
+        offset: Offset(last.header.next_offset()),
+        byte: last.header.next_byte(),
+    });
+    let tail = cursor.tail();
+    let has_more = next.offset < tail.offset;
+    let closed = !has_more && next.offset == cursor.next().offset && cursor.is_at_end();
+    Runs {
+        runs: kept,
+        next,
+        tail,
+        has_more,
+        closed,
+    }
+}
+
+impl Runs {
+    /// Payloads joined; in JSON mode as an array.
+    pub(super) fn into_data(self, json: bool) -> Data {
+        let payloads = self
+            .runs
+            .iter()
+            .flat_map(|run| run.records().filter_map(Result::ok));
+        let mut bytes = BytesMut::new();
+        if json {
+            bytes.put_u8(b'[');
+        }
+        for (index, record) in payloads.enumerate() {
+            if json && index > 0 {
+                bytes.put_u8(b',');
+            }
+            bytes.extend_from_slice(&record.payload);
+        }
+        if json {
+            bytes.put_u8(b']');
+        }
+        let Self {
+            next,
+            has_more,
+            closed,
+            ..
+        } = self;
+        Data {
+            bytes: bytes.freeze(),
+            next,
+            has_more,
+            closed,
+        }
+    }
+
+    /// Records one by one, each checked against its checksum.
+    pub(super) fn into_messages(self) -> Result<Messages, Error> {
+        let Self {
+            runs,
+            next,
+            has_more,
+            closed,
+            ..
+        } = self;
+        let mut messages = Vec::new();
+        for run in &runs {
+            for record in run.records() {
+                messages.push(message(run, record)?);
+            }
+        }
+        Ok(Messages {
+            messages,
+            next,
+            has_more,
+            closed,
+        })
+    }
+}
+
+fn message(
+    run: &Run,
+    record: Result<streamkeeper_protocol::run::Record, streamkeeper_protocol::error::RecordError>,
+) -> Result<Message, Error> {
+    let corrupt = |error: streamkeeper_protocol::error::RecordError| {
+        let reason = error.to_string();
+        Error::Fault(Fault::Corrupt {
+            offset: Offset(run.header.first_offset),
+            reason,
+        })
+    };
+    let record = record.map_err(corrupt)?;
+    record.verify().map_err(corrupt)?;
+    Ok(Message {
+        position: Position {
+            offset: Offset(record.offset),
+            byte: record.byte,
+        },
+        committed_at: Timestamp(record.committed_at),
+        payload: Bytes::clone(&record.payload),
+    })
+}

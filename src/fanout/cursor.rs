@@ -1,0 +1,458 @@
+//! A reader's position in one stream.
+//!
+//! ```text
+//!            poll: records in memory ────▶ Runs
+//!            poll: before the hot tail ──▶ Behind ──load: from the store──▶ Runs
+//!            poll: at the durable tail ──▶ Idle, woken at the next change
+//!            poll: closed and read, deleted, expired, trimmed past ──▶ End
+//! ```
+//!
+//! Invariants: offsets handed out are consecutive; nothing is handed out that is not durable; a cursor that got `Idle` is
+//! woken by the first change after it, since looking and registering are one step under the stream's lock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use smallvec::SmallVec;
+
+use super::Watcher;
+use crate::rules::Command;
+use crate::store::LocalStore;
+use crate::store::touch_interval;
+use crate::stream::{Live, Stream, View, Waiter};
+use crate::types::{
+    DeleteReason, Error, Fault, Offset, Position, Refusal, Run, Start, StreamId, Timestamp,
+};
+
+/// Cursors are told apart by number among a stream's waiters.
+static NEXT_CURSOR: AtomicU64 = AtomicU64::new(0);
+
+/// Why a cursor ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The stream is closed and everything was handed out.
+    Closed,
+    /// The stream was deleted.
+    Deleted,
+    /// The stream's ttl or expiry passed.
+    Expired,
+    /// Retention trimmed what was to come next.
+    Trimmed,
+}
+
+/// What a cursor has next.
+#[derive(Debug)]
+pub enum Step {
+    /// Records, in order; the cursor has moved behind them.
+    Runs(SmallVec<[Run; 4]>),
+    /// At the durable tail: the watcher is woken at the next change.
+    Idle,
+    /// The records are in the store: call [`Cursor::load`].
+    Behind,
+    /// Nothing will ever come.
+    End {
+        /// Why.
+        reason: EndReason,
+        /// Where the cursor stood.
+        next: Position,
+        /// Earliest record kept, where there still are records.
+        earliest: Offset,
+    },
+}
+
+/// See the module.
+pub struct Cursor {
+    store: Arc<LocalStore>,
+    stream: Arc<Stream>,
+    incarnation: StreamId,
+    number: u64,
+    next: Position,
+    watcher: Arc<dyn Watcher>,
+    token: u64,
+}
+
+impl std::fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cursor")
+            .field("stream", self.stream.name())
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Loads `stream` if need be, off the async threads.
+pub(crate) async fn loaded(store: &Arc<LocalStore>, stream: &Arc<Stream>) -> Result<(), Error> {
+    if stream.is_loaded() {
+        return Ok(());
+    }
+    let (store, stream) = (Arc::clone(store), Arc::clone(stream));
+    blocking(move || {
+        store
+            .shared
+            .ensure_loaded(&stream)
+            .map_err(|error| read_fault(&error))
+    })
+    .await
+}
+
+/// Runs a read of the store on tokio's blocking threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let failed = |error| {
+        Error::Fault(Fault::Read {
+            reason: format!("{error}"),
+        })
+    };
+    tokio::task::spawn_blocking(work).await.map_err(failed)?
+}
+
+pub(crate) fn read_fault(error: &crate::store::StoreError) -> Error {
+    use crate::store::StoreError;
+    Error::Fault(match error {
+        StoreError::CorruptChunk { offset, reason, .. } => Fault::Corrupt {
+            offset: Offset(*offset),
+            reason: reason.clone(),
+        },
+        other => Fault::Read {
+            reason: other.to_string(),
+        },
+    })
+}
+
+/// The view of a stream that exists and has not expired; notes the read.
+pub(crate) fn readable<'a>(
+    store: &LocalStore,
+    stream: &Arc<Stream>,
+    live: &'a Live,
+) -> Result<&'a View, Refusal> {
+    let view = live.view.as_ref().ok_or(Refusal::NotFound)?;
+    let now = store.shared.clock.now();
+    if view
+        .expires_at(stream.last_read())
+        .is_some_and(|at| at <= now)
+    {
+        store.shared.submit_own(stream, Command::Expire);
+        return Err(Refusal::NotFound);
+    }
+    slide_ttl(store, stream, view, now);
+    Ok(view)
+}
+
+/// A read restarts a sliding ttl: in memory at once, on disk once it has moved far enough.
+fn slide_ttl(store: &LocalStore, stream: &Arc<Stream>, view: &View, now: Timestamp) {
+    let Some(interval) = touch_interval(&view.options.expiry) else {
+        return;
+    };
+    let noted = view.touched_at.max(stream.last_read());
+    stream.note_read(now);
+    let crossed = |at: Timestamp| at.since(view.touched_at) >= interval;
+    if crossed(now) && !crossed(noted) {
+        store.shared.submit_own(stream, Command::Touch);
+    }
+}
+
+impl Cursor {
+    /// A cursor at `from`, which tells `watcher` with `token` of changes while idle.
+    pub(crate) async fn open(
+        store: Arc<LocalStore>,
+        stream: Arc<Stream>,
+        from: Start,
+        watcher: Arc<dyn Watcher>,
+        token: u64,
+    ) -> Result<Self, Error> {
+        loaded(&store, &stream).await?;
+        let (incarnation, next) = start(&store, &stream, from).await?;
+        let number = NEXT_CURSOR.fetch_add(1, Ordering::Relaxed);
+        Ok(Self {
+            store,
+            stream,
+            incarnation,
+            number,
+            next,
+            watcher,
+            token,
+        })
+    }
+
+    /// Where the next record will come from. The byte part is known once records were handed out, and at the tail.
+    pub fn next(&self) -> Position {
+        self.next
+    }
+
+    /// The durable tail.
+    pub fn tail(&self) -> Position {
+        self.stream
+            .live()
+            .view
+            .as_ref()
+            .map_or(self.next, |view| view.tail)
+    }
+
+    /// True if the stream is closed and nothing is left to hand out.
+    pub fn is_at_end(&self) -> bool {
+        let live = self.stream.live();
+        live.view
+            .as_ref()
+            .is_none_or(|view| view.closed && view.tail.offset == self.next.offset)
+    }
+
+    /// What comes next, from memory: runs of about `max_bytes`, at least one record.
+    pub fn poll(&mut self, max_bytes: usize) -> Step {
+        let mut live = self.stream.live();
+        if let Some(end) = self.ended(&live) {
+            return end;
+        }
+        let Some(view) = live.view.as_ref() else {
+            return self.end(EndReason::Deleted, Offset(0));
+        };
+        if self.next.offset >= view.tail.offset {
+            if view.closed {
+                return self.end(EndReason::Closed, view.earliest.offset);
+            }
+            self.next = view.tail;
+            live.wait(
+                self.number,
+                Waiter {
+                    watcher: Arc::clone(&self.watcher),
+                    token: self.token,
+                },
+            );
+            return Step::Idle;
+        }
+        if live
+            .hot_start()
+            .is_none_or(|start| start > self.next.offset)
+        {
+            return Step::Behind;
+        }
+        slide_ttl(
+            &self.store,
+            &self.stream,
+            view,
+            self.store.shared.clock.now(),
+        );
+        let runs = live.collect(self.next.offset, max_bytes);
+        drop(live);
+        self.advance(&runs);
+        Step::Runs(runs)
+    }
+
+    /// Moves to the durable tail without reading; registers for the next change, also on a closed stream (which may
+    /// still be deleted). Answers `Idle`, or the end.
+    pub(super) fn skip_to_tail(&mut self) -> Step {
+        let mut live = self.stream.live();
+        let Some(view) = live
+            .view
+            .as_ref()
+            .filter(|view| view.id == self.incarnation)
+        else {
+            return self
+                .ended(&live)
+                .unwrap_or_else(|| self.end(EndReason::Deleted, Offset(0)));
+        };
+        let (tail, earliest, closed) = (view.tail, view.earliest.offset, view.closed);
+        live.wait(
+            self.number,
+            Waiter {
+                watcher: Arc::clone(&self.watcher),
+                token: self.token,
+            },
+        );
+        drop(live);
+        self.next = tail;
+        if closed {
+            self.end(EndReason::Closed, earliest)
+        } else {
+            Step::Idle
+        }
+    }
+
+    /// As [`Cursor::poll`], also from the store.
+    ///
+    /// Cancel safe: the cursor moves only when runs are handed out.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Read`] or [`Fault::Corrupt`] if the store cannot be read.
+    pub async fn load(&mut self, max_bytes: usize) -> Result<Step, Error> {
+        loop {
+            match self.poll(max_bytes) {
+                Step::Behind => {}
+                other => return Ok(other),
+            }
+            let (store, id, from) = (Arc::clone(&self.store), self.incarnation, self.next.offset);
+            let runs = blocking(move || {
+                let chunks = store.shared.chunks.as_ref();
+                let read = chunks.map(|chunks| chunks.read(id, from, max_bytes));
+                read.unwrap_or_else(|| Ok(Vec::new()))
+                    .map_err(|error| read_fault(&error))
+            });
+            let runs = cut(runs.await?, max_bytes);
+            let Some(first) = runs.first() else {
+                // Trimmed, deleted or folded meanwhile: looking again says which, unless the store lost it.
+                if matches!(self.poll(max_bytes), Step::Behind) {
+                    let reason = "the store holds no record here".to_owned();
+                    return Err(Error::Fault(Fault::Corrupt {
+                        offset: from,
+                        reason,
+                    }));
+                }
+                continue;
+            };
+            if first.header.first_offset != from.0 {
+                if let Some(end) = self.ended(&self.stream.live()) {
+                    return Ok(end);
+                }
+                let reason = format!("the store goes on at offset {}", first.header.first_offset);
+                return Err(Error::Fault(Fault::Corrupt {
+                    offset: from,
+                    reason,
+                }));
+            }
+            self.advance(&runs);
+            return Ok(Step::Runs(runs));
+        }
+    }
+
+    fn ended(&self, live: &Live) -> Option<Step> {
+        match &live.view {
+            Some(view) if view.id == self.incarnation => {
+                let trimmed = self.next.offset < view.earliest.offset;
+                trimmed.then(|| self.end(EndReason::Trimmed, view.earliest.offset))
+            }
+            _ => {
+                let expired = live.gone.is_some_and(|gone| {
+                    gone.id == self.incarnation && gone.reason == DeleteReason::Expired
+                });
+                let reason = if expired {
+                    EndReason::Expired
+                } else {
+                    EndReason::Deleted
+                };
+                Some(self.end(reason, Offset(0)))
+            }
+        }
+    }
+
+    fn end(&self, reason: EndReason, earliest: Offset) -> Step {
+        Step::End {
+            reason,
+            next: self.next,
+            earliest,
+        }
+    }
+
+    fn advance(&mut self, runs: &[Run]) {
+        if let Some(last) = runs.last() {
+            self.next = Position {
+                offset: Offset(last.header.next_offset()),
+                byte: last.header.next_byte(),
+            };
+        }
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        self.stream.live().forget(self.number);
+    }
+}
+
+/// The first runs worth up to `max_bytes`, at least one record.
+fn cut(runs: Vec<Run>, max_bytes: usize) -> SmallVec<[Run; 4]> {
+    let mut kept = SmallVec::new();
+    let mut left = max_bytes;
+    for run in runs {
+        let bytes = run.encoded_bytes();
+        if bytes <= left {
+            left -= bytes;
+            kept.push(run);
+            continue;
+        }
+        if kept.is_empty() {
+            kept.push(run.take(max_bytes, u32::MAX));
+        }
+        break;
+    }
+    kept
+}
+
+/// The incarnation and the position that `from` means now.
+async fn start(
+    store: &Arc<LocalStore>,
+    stream: &Arc<Stream>,
+    from: Start,
+) -> Result<(StreamId, Position), Error> {
+    let view = {
+        let live = stream.live();
+        readable(store, stream, &live)?.clone()
+    };
+    let at = match from {
+        Start::Beginning => view.earliest,
+        Start::Now => view.tail,
+        Start::At(offset) if offset < view.earliest.offset => {
+            return Err(Refusal::Trimmed {
+                earliest: view.earliest.offset,
+            }
+            .into());
+        }
+        Start::At(offset) if offset > view.tail.offset => {
+            return Err(Refusal::PastTail {
+                tail: view.tail.offset,
+            }
+            .into());
+        }
+        Start::At(offset) if offset == view.tail.offset => view.tail,
+        Start::At(offset) if offset == view.earliest.offset => view.earliest,
+        Start::At(offset) => Position { offset, byte: 0 },
+        Start::Time(time) => {
+            let offset = offset_at(store, stream, &view, time).await?;
+            if offset == view.tail.offset {
+                view.tail
+            } else {
+                Position { offset, byte: 0 }
+            }
+        }
+    };
+    Ok((view.id, at))
+}
+
+/// The first record committed at `time` or later, or the tail.
+async fn offset_at(
+    store: &Arc<LocalStore>,
+    stream: &Arc<Stream>,
+    view: &View,
+    time: Timestamp,
+) -> Result<Offset, Error> {
+    let in_memory = {
+        let live = stream.live();
+        let mut runs = live.runs_from(view.earliest.offset);
+        let late_enough = |run: &&Run| Timestamp(run.header.committed_at) >= time;
+        let first = live
+            .runs_from(view.earliest.offset)
+            .next()
+            .map(|run| run.header);
+        let found = runs
+            .find(late_enough)
+            .map_or(view.tail.offset, |run| Offset(run.header.first_offset));
+        // Commit times never go back: if a record in memory is too early, so is everything in the store.
+        let settled = first.is_some_and(|first| {
+            Timestamp(first.committed_at) < time || first.first_offset <= view.earliest.offset.0
+        });
+        if settled {
+            return Ok(found.max(view.earliest.offset));
+        }
+        found
+    };
+    let (store, id) = (Arc::clone(store), view.id);
+    let in_store = blocking(move || {
+        let chunks = store.shared.chunks.as_ref();
+        let found = chunks.map_or(Ok(None), |chunks| chunks.offset_at(id, time));
+        found.map_err(|error| read_fault(&error))
+    });
+    Ok(in_store
+        .await?
+        .map_or(in_memory, |found| found.min(in_memory))
+        .max(view.earliest.offset))
+}

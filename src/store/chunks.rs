@@ -1,0 +1,381 @@
+//! `store.redb`: everything that has left the journal.
+//!
+//! | table | key | value | how many |
+//! |---|---|---|---|
+//! | `names` | stream name | stream id | one per stream |
+//! | `streams` | stream id | state, see [`super::codec`] | one per stream |
+//! | `producers` | stream id, producer id | producer state | one per producer of a stream |
+//! | `chunks` | stream id, first offset | runs back to back, up to 64 KiB | one per 64 KiB of records |
+//! | `timers` | due time (µs), stream id | - | one per stream that changes by the clock |
+//! | `due` | stream id | its key in `timers` | as `timers` |
+//! | `garbage` | stream id | - | one per deleted stream whose rows are not all removed yet |
+//! | `facts` | text | number | watermark, next stream id, newest commit time |
+//!
+//! Only the folder writes. Readers open a transaction per call and run off the async threads. Commits use quick-repair, so
+//! opening after a crash does not walk the file.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use redb::{
+    Builder, Database, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction,
+};
+
+use super::codec;
+use super::error::StoreError;
+use crate::rules::StreamState;
+use crate::types::{Offset, Run, StreamId, StreamName, Timestamp};
+
+/// File name within the data directory.
+pub const FILE: &str = "store.redb";
+
+/// Chunk rows are cut below redb's 64 KiB page run, with room for the key and the page header.
+pub(super) const CHUNK_BYTES_MAX: usize = 65_536 - 512;
+
+pub(super) type ChunkKey = (u64, u64);
+
+pub(super) const NAMES: TableDefinition<'_, &str, u64> = TableDefinition::new("names");
+pub(super) const STREAMS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("streams");
+pub(super) const PRODUCERS: TableDefinition<'_, (u64, &str), &[u8]> =
+    TableDefinition::new("producers");
+pub(super) const CHUNKS: TableDefinition<'_, ChunkKey, &[u8]> = TableDefinition::new("chunks");
+pub(super) const TIMERS: TableDefinition<'_, (u64, u64), ()> = TableDefinition::new("timers");
+pub(super) const DUE: TableDefinition<'_, u64, u64> = TableDefinition::new("due");
+pub(super) const GARBAGE: TableDefinition<'_, u64, ()> = TableDefinition::new("garbage");
+pub(super) const FACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("facts");
+
+pub(super) const WATERMARK: &str = "watermark";
+pub(super) const NEXT_STREAM_ID: &str = "next_stream_id";
+pub(super) const NEWEST_COMMIT_AT: &str = "newest_commit_at";
+
+pub(super) fn failed<E: Into<redb::Error>>(error: E) -> StoreError {
+    StoreError::redb(FILE)(error.into())
+}
+
+/// What the store says of itself when opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    /// Journal rows up to this one are folded in.
+    pub watermark: u64,
+    /// The id that the next stream gets.
+    pub next_stream_id: u64,
+    /// Newest commit time folded in.
+    pub newest_commit_at: Timestamp,
+}
+
+/// A stream as the catalogue lists it.
+#[derive(Clone, Debug)]
+pub struct CatalogueEntry {
+    /// Its name.
+    pub name: StreamName,
+    /// Its state, without producers.
+    pub state: StreamState,
+}
+
+/// What the `timers` table says.
+#[derive(Clone, Debug, Default)]
+pub struct Due {
+    /// Streams whose time has come.
+    pub streams: Vec<StreamName>,
+    /// More are due: from this key on.
+    pub more_from: Option<(u64, u64)>,
+    /// When the first one that is not due yet will be.
+    pub next: Option<Timestamp>,
+}
+
+/// The open store.
+#[derive(Debug)]
+pub struct ChunkStore {
+    database: Database,
+}
+
+impl ChunkStore {
+    /// Opens or creates the store in `directory`.
+    pub fn open(directory: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
+        let database =
+            super::open_database(Builder::new().set_cache_size(cache_bytes), directory, FILE)?;
+        let store = Self { database };
+        if !store.has_tables()? {
+            let write = store.begin_write()?;
+            write.open_table(NAMES).map_err(failed)?;
+            write.open_table(STREAMS).map_err(failed)?;
+            write.open_table(PRODUCERS).map_err(failed)?;
+            write.open_table(CHUNKS).map_err(failed)?;
+            write.open_table(TIMERS).map_err(failed)?;
+            write.open_table(DUE).map_err(failed)?;
+            write.open_table(GARBAGE).map_err(failed)?;
+            write.open_table(FACTS).map_err(failed)?;
+            write.commit().map_err(failed)?;
+        }
+        Ok(store)
+    }
+
+    fn has_tables(&self) -> Result<bool, StoreError> {
+        Ok(self
+            .begin_read()?
+            .list_tables()
+            .map_err(failed)?
+            .next()
+            .is_some())
+    }
+
+    pub(super) fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
+        let mut write = self.database.begin_write().map_err(failed)?;
+        write.set_quick_repair(true);
+        Ok(write)
+    }
+
+    fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+        self.database.begin_read().map_err(failed)
+    }
+
+    /// Watermark and counters.
+    pub fn facts(&self) -> Result<Facts, StoreError> {
+        let read = self.begin_read()?;
+        let facts = read.open_table(FACTS).map_err(failed)?;
+        let fact = |name| {
+            facts
+                .get(name)
+                .map_err(failed)
+                .map(|value| value.map_or(0, |v| v.value()))
+        };
+        Ok(Facts {
+            watermark: fact(WATERMARK)?,
+            next_stream_id: fact(NEXT_STREAM_ID)?,
+            newest_commit_at: Timestamp(fact(NEWEST_COMMIT_AT)?),
+        })
+    }
+
+    /// The stream called `name`, with its producers.
+    pub fn load(&self, name: &str) -> Result<Option<StreamState>, StoreError> {
+        let read = self.begin_read()?;
+        let names = read.open_table(NAMES).map_err(failed)?;
+        let Some(id) = names.get(name).map_err(failed)?.map(|id| id.value()) else {
+            return Ok(None);
+        };
+        let mut entry = entry(&read, id)?;
+        let producers = read.open_table(PRODUCERS).map_err(failed)?;
+        for row in producers.range((id, "")..(id + 1, "")).map_err(failed)? {
+            let (key, value) = row.map_err(failed)?;
+            let producer = codec::decode_producer(value.value()).map_err(corrupt)?;
+            entry.state.producers.advance(key.value().1, producer);
+        }
+        Ok(Some(entry.state))
+    }
+
+    /// The name of stream `id`, if it is in the store.
+    pub fn name_of(&self, id: StreamId) -> Result<Option<StreamName>, StoreError> {
+        let read = self.begin_read()?;
+        let streams = read.open_table(STREAMS).map_err(failed)?;
+        match streams.get(id.0).map_err(failed)? {
+            Some(row) => Ok(Some(decode(row.value())?.name)),
+            None => Ok(None),
+        }
+    }
+
+    /// Runs of stream `id` from the record at `from` on, in order, worth about `bytes_max`, at least one run if there is one.
+    /// The first is cut in front.
+    pub fn read(
+        &self,
+        id: StreamId,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<Run>, StoreError> {
+        let read = self.begin_read()?;
+        let chunks = read.open_table(CHUNKS).map_err(failed)?;
+        let first = chunk_at(&chunks, id, from)?.unwrap_or(from.0);
+        let mut runs = Vec::new();
+        let mut taken = 0;
+        for row in chunks
+            .range((id.0, first)..=(id.0, u64::MAX))
+            .map_err(failed)?
+        {
+            let (key, value) = row.map_err(failed)?;
+            for run in decode_chunk(key.value(), &Bytes::copy_from_slice(value.value())) {
+                if let Some(run) = run?.starting_at(from.0) {
+                    taken += run.encoded_bytes();
+                    runs.push(run);
+                }
+            }
+            if taken >= bytes_max {
+                break;
+            }
+        }
+        Ok(runs)
+    }
+
+    /// The offset of the first record of stream `id` committed at `time` or later, among the records in the store.
+    pub fn offset_at(&self, id: StreamId, time: Timestamp) -> Result<Option<Offset>, StoreError> {
+        let read = self.begin_read()?;
+        let chunks = read.open_table(CHUNKS).map_err(failed)?;
+        // Commit times never go back, so the first chunk that ends late enough can be found by halving the offsets.
+        let (mut low, mut high) = match first_and_last(&chunks, id)? {
+            Some(ends) => ends,
+            None => return Ok(None),
+        };
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            let start = chunk_at(&chunks, id, Offset(middle))?.unwrap_or(low);
+            match first_commit_time(&chunks, id, start)? {
+                Some(at) if at < time => low = middle,
+                _ => high = start.saturating_sub(1).max(low),
+            }
+        }
+        let start = chunk_at(&chunks, id, Offset(low))?.unwrap_or(low);
+        for row in chunks
+            .range((id.0, start)..=(id.0, u64::MAX))
+            .map_err(failed)?
+            .take(2)
+        {
+            let (key, value) = row.map_err(failed)?;
+            for run in decode_chunk(key.value(), &Bytes::copy_from_slice(value.value())) {
+                let header = run?.header;
+                if Timestamp(header.committed_at) >= time {
+                    return Ok(Some(Offset(header.first_offset)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Up to `limit` streams whose names begin with `prefix` and sort after `after`, in order.
+    pub fn catalogue(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<CatalogueEntry>, StoreError> {
+        use std::ops::Bound;
+        let read = self.begin_read()?;
+        let names = read.open_table(NAMES).map_err(failed)?;
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let mut entries = Vec::new();
+        for row in names
+            .range::<&str>((from, Bound::Unbounded))
+            .map_err(failed)?
+            .take(limit)
+        {
+            let (name, id) = row.map_err(failed)?;
+            if !name.value().starts_with(prefix) {
+                break;
+            }
+            entries.push(entry(&read, id.value())?);
+        }
+        Ok(entries)
+    }
+
+    /// Streams with a timer due at `now`, from table key `from` on.
+    pub fn due(&self, from: (u64, u64), now: Timestamp, limit: usize) -> Result<Due, StoreError> {
+        let read = self.begin_read()?;
+        let timers = read.open_table(TIMERS).map_err(failed)?;
+        let streams = read.open_table(STREAMS).map_err(failed)?;
+        let mut due = Due::default();
+        for row in timers.range(from..).map_err(failed)? {
+            let key = row.map_err(failed)?.0.value();
+            if key.0 > now.0 {
+                due.next = Some(Timestamp(key.0));
+                break;
+            }
+            if due.streams.len() == limit {
+                due.more_from = Some(key);
+                break;
+            }
+            if let Some(row) = streams.get(key.1).map_err(failed)? {
+                due.streams.push(decode(row.value())?.name);
+            }
+        }
+        Ok(due)
+    }
+}
+
+fn corrupt(source: codec::CodecError) -> StoreError {
+    StoreError::Corrupt { file: FILE, source }
+}
+
+/// A stream's row, without its producers.
+pub(super) fn decode(row: &[u8]) -> Result<CatalogueEntry, StoreError> {
+    let (state, name) = codec::decode_state(row).map_err(corrupt)?;
+    Ok(CatalogueEntry {
+        name: valid_name(&name)?,
+        state,
+    })
+}
+
+/// A name read back from disk.
+pub(super) fn valid_name(name: &str) -> Result<StreamName, StoreError> {
+    let what = |error| format!("a valid stream name ({error})");
+    StreamName::new(name).map_err(|error| StoreError::Missing {
+        file: FILE,
+        what: what(error),
+    })
+}
+
+fn entry(read: &ReadTransaction, id: u64) -> Result<CatalogueEntry, StoreError> {
+    let streams = read.open_table(STREAMS).map_err(failed)?;
+    let row = streams.get(id).map_err(failed)?;
+    let row = row.ok_or_else(|| StoreError::Missing {
+        file: FILE,
+        what: format!("the state of stream {id}"),
+    })?;
+    decode(row.value())
+}
+
+type ChunkTable = redb::ReadOnlyTable<ChunkKey, &'static [u8]>;
+
+/// Key of the chunk that holds `offset`: the last one that begins at or before it.
+fn chunk_at(chunks: &ChunkTable, id: StreamId, offset: Offset) -> Result<Option<u64>, StoreError> {
+    let mut before = chunks.range((id.0, 0)..=(id.0, offset.0)).map_err(failed)?;
+    before
+        .next_back()
+        .transpose()
+        .map_err(failed)
+        .map(|row| row.map(|(key, _)| key.value().1))
+}
+
+fn first_and_last(chunks: &ChunkTable, id: StreamId) -> Result<Option<(u64, u64)>, StoreError> {
+    let mut all = chunks.range((id.0, 0)..=(id.0, u64::MAX)).map_err(failed)?;
+    let Some(first) = all
+        .next()
+        .transpose()
+        .map_err(failed)?
+        .map(|(key, _)| key.value().1)
+    else {
+        return Ok(None);
+    };
+    let last = all
+        .next_back()
+        .transpose()
+        .map_err(failed)?
+        .map_or(first, |(key, _)| key.value().1);
+    Ok(Some((first, last)))
+}
+
+fn first_commit_time(
+    chunks: &ChunkTable,
+    id: StreamId,
+    start: u64,
+) -> Result<Option<Timestamp>, StoreError> {
+    let row = chunks.get((id.0, start)).map_err(failed)?;
+    Ok(row.and_then(|row| {
+        let header = crate::types::RunHeader::decode(row.value()).ok()?;
+        Some(Timestamp(header.committed_at))
+    }))
+}
+
+/// The runs of one chunk row.
+pub(super) fn decode_chunk(
+    (stream, offset): ChunkKey,
+    bytes: &Bytes,
+) -> impl Iterator<Item = Result<Run, StoreError>> {
+    streamkeeper_protocol::run::decode_runs(bytes).map(move |run| {
+        run.map_err(|error| StoreError::CorruptChunk {
+            file: FILE,
+            stream,
+            offset,
+            reason: error.to_string(),
+        })
+    })
+}

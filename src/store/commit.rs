@@ -1,0 +1,220 @@
+//! One group commit while it is being put together: rows for the journal, runs for the hot tails, answers for the waiters.
+//!
+//! The committer feeds it stream by stream; records are copied once, from the socket's buffer into the row that goes to disk,
+//! and that row is then the hot tail. Appends of one stream that follow each other become one run.
+//!
+//! Invariant: entries of one stream stand in the order they were decided; a run never spans two rows.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::codec::RowBuilder;
+use super::journal::ROW_BYTES_MAX;
+use crate::rules::Effect;
+use crate::stream::{Completion, Gone, Reply, Stream};
+use crate::types::{Position, RecordBlock, Run, RunHeader, StreamId, Timestamp};
+
+/// Bytes that opening a run adds to a row: an entry header and a run header, rounded up.
+const RUN_OVERHEAD: usize = 64;
+
+/// A run by its place in the rows of this commit.
+#[derive(Debug)]
+struct PlacedRun {
+    row: usize,
+    range: Range<usize>,
+}
+
+/// A stream with effects in this commit.
+#[derive(Debug)]
+pub(super) struct Touched {
+    pub stream: Arc<Stream>,
+    /// What was in memory before belongs to an incarnation that is gone.
+    pub reset: bool,
+    pub gone: Option<Gone>,
+    runs: SmallVec<[PlacedRun; 1]>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Commit {
+    pub at: Timestamp,
+    pub touched: Vec<Touched>,
+    pub answers: Vec<(Completion, Reply)>,
+    /// When the oldest command of each stream was queued.
+    pub queued_since: Vec<Instant>,
+    pub records: u64,
+    pub record_bytes: u64,
+    pub appends: u64,
+    rows: Vec<Bytes>,
+    row: RowBuilder,
+    run_open: bool,
+    /// Producer and seq changes that wait for the open run to end; only the last of each kind and producer counts.
+    after_run: SmallVec<[Effect; 2]>,
+}
+
+impl Commit {
+    pub fn new(at: Timestamp, expected_bytes: usize) -> Self {
+        Self {
+            at,
+            touched: Vec::new(),
+            answers: Vec::new(),
+            queued_since: Vec::new(),
+            records: 0,
+            record_bytes: 0,
+            appends: 0,
+            rows: Vec::new(),
+            row: RowBuilder::with_capacity(expected_bytes.min(ROW_BYTES_MAX)),
+            run_open: false,
+            after_run: SmallVec::new(),
+        }
+    }
+
+    /// Begins the part of `stream`.
+    pub fn begin_stream(&mut self, stream: Arc<Stream>) {
+        self.touched.push(Touched {
+            stream,
+            reset: false,
+            gone: None,
+            runs: SmallVec::new(),
+        });
+    }
+
+    /// Ends the part of the current stream; one without effects is dropped again.
+    pub fn end_stream(&mut self, id: Option<StreamId>, had_effects: bool) {
+        if let Some(id) = id {
+            self.end_run(id);
+        }
+        if !had_effects {
+            self.touched.pop();
+        }
+    }
+
+    /// Writes one effect of the current stream. `tail` is the position before it.
+    pub fn write(&mut self, id: StreamId, name: &str, tail: Position, effect: &Effect) {
+        match effect {
+            Effect::Appended { batch, .. } => self.append(id, tail, batch),
+            Effect::ProducerAdvanced { id: producer, .. } if self.run_open => {
+                self.after_run.retain(
+                    |e| !matches!(e, Effect::ProducerAdvanced { id, .. } if *id == *producer),
+                );
+                self.after_run.push(effect.clone());
+            }
+            Effect::SeqAdvanced { .. } if self.run_open => {
+                self.after_run
+                    .retain(|e| !matches!(e, Effect::SeqAdvanced { .. }));
+                self.after_run.push(effect.clone());
+            }
+            other => {
+                self.end_run(id);
+                self.note(id, other);
+                self.make_room(0);
+                self.row.effect(id, name, other);
+            }
+        }
+    }
+
+    fn note(&mut self, id: StreamId, effect: &Effect) {
+        let Some(touched) = self.touched.last_mut() else {
+            return;
+        };
+        match effect {
+            Effect::Created { .. } => touched.reset = true,
+            Effect::Deleted { reason, .. } => {
+                touched.reset = true;
+                touched.gone = Some(Gone {
+                    id,
+                    reason: *reason,
+                });
+                touched.runs.clear();
+            }
+            _ => {}
+        }
+    }
+
+    fn append(&mut self, id: StreamId, tail: Position, batch: &RecordBlock) {
+        self.appends += 1;
+        self.records += u64::from(batch.count());
+        self.record_bytes += batch.payload_bytes();
+        let length = batch.bytes().len();
+        if self.run_open && self.row.len() + length > ROW_BYTES_MAX {
+            self.end_run(id);
+        }
+        if !self.run_open {
+            self.make_room(length);
+            self.row.begin_run(id, tail, self.at);
+            self.run_open = true;
+        }
+        self.row.push_records(batch);
+    }
+
+    fn end_run(&mut self, id: StreamId) {
+        if !self.run_open {
+            return;
+        }
+        self.run_open = false;
+        let range = self.row.end_run();
+        if let Some(touched) = self.touched.last_mut() {
+            touched.runs.push(PlacedRun {
+                row: self.rows.len(),
+                range,
+            });
+        }
+        for effect in std::mem::take(&mut self.after_run) {
+            // Neither kind needs the name: only `Created` writes it.
+            self.row.effect(id, "", &effect);
+        }
+    }
+
+    /// Cuts the row if `length` more bytes would take it over the size that fills its pages.
+    fn make_room(&mut self, length: usize) {
+        if !self.row.is_empty() && self.row.len() + RUN_OVERHEAD + length > ROW_BYTES_MAX {
+            self.cut_row();
+        }
+    }
+
+    /// Ends the current row, so that what follows lies in memory of its own.
+    pub fn cut_row(&mut self) {
+        if !self.row.is_empty() {
+            let row = std::mem::replace(&mut self.row, RowBuilder::with_capacity(ROW_BYTES_MAX));
+            self.rows.push(row.finish());
+        }
+    }
+
+    /// The rows, ready to be written; empty if nothing changed.
+    pub fn finish(&mut self) -> &[Bytes] {
+        self.cut_row();
+        &self.rows
+    }
+
+    /// Rows of this commit.
+    pub fn row_count(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Bytes of those rows.
+    pub fn row_bytes(&self) -> usize {
+        self.rows.iter().map(Bytes::len).sum()
+    }
+
+    /// The runs of `touched`, each with the index of its row.
+    pub fn runs(&self, touched: &Touched) -> SmallVec<[(usize, Run); 1]> {
+        touched
+            .runs
+            .iter()
+            .filter_map(|placed| Some((placed.row, self.run(placed)?)))
+            .collect()
+    }
+
+    fn run(&self, placed: &PlacedRun) -> Option<Run> {
+        let bytes = self.rows.get(placed.row)?.slice(placed.range.clone());
+        let header = RunHeader::decode(&bytes).ok()?;
+        Some(Run {
+            header,
+            records: bytes.slice(streamkeeper_protocol::run::RUN_HEADER_BYTES..),
+        })
+    }
+}

@@ -1,0 +1,411 @@
+//! The committer: the one thread that decides, commits, publishes and confirms, in that order.
+//!
+//! It takes what the write queues hold, fairly and up to a byte limit, runs the rules over it, writes one transaction with
+//! one fsync, changes the live views, then answers. While it waits for the disk the queues fill, so the next commit is
+//! larger by itself: there is no linger and no timer. With nothing to do it parks until kicked.
+//!
+//! Invariants:
+//! - Nothing is published or answered before the transaction that holds it is durable; a refusal waits too, since it may
+//!   rest on something not yet durable.
+//! - After a failed commit every waiter gets the fault, and no later write is accepted.
+//! - Commit times never go back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::commit::{Commit, Touched};
+use super::error::StoreError;
+use super::journal::{Journal, Row};
+use super::retention;
+use super::shared::Shared;
+use crate::rules::{self, Command, Context, Effect, StreamState};
+use crate::stream::{Completion, Completions, Drained, Resident, Stream, Submission, View};
+use crate::types::{Error, Fault, StreamId, Timestamp};
+
+/// Cold trims (those that must read the store) in one commit; more wait for the next.
+const COLD_TRIMS_PER_COMMIT: usize = 8;
+
+/// See the module.
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    /// `None` for a store without files.
+    journal: Option<Journal>,
+    next_stream_id: StreamId,
+    newest: Timestamp,
+    completions: Completions,
+    cold_trims_left: usize,
+}
+
+impl Committer {
+    pub fn new(
+        shared: Arc<Shared>,
+        journal: Option<Journal>,
+        next_stream_id: StreamId,
+        newest: Timestamp,
+    ) -> Self {
+        let completions = Completions::default();
+        Self {
+            shared,
+            journal,
+            next_stream_id,
+            newest,
+            completions,
+            cold_trims_left: 0,
+        }
+    }
+
+    /// Runs until told to stop and everything queued is answered.
+    pub fn run(mut self) {
+        self.shared.queues.set_committer(std::thread::current());
+        loop {
+            let drained = self
+                .shared
+                .queues
+                .drain(self.shared.options.commit_bytes_max);
+            if drained.is_empty() {
+                if self.shared.is_stopping() {
+                    return;
+                }
+                std::thread::park();
+                continue;
+            }
+            match self.refusing() {
+                Some(fault) => self.refuse_all(drained, &fault),
+                None => self.commit(drained),
+            }
+            self.shared
+                .metrics
+                .queue_bytes
+                .set(self.shared.queues.bytes() as u64);
+        }
+    }
+
+    /// Waits for room in the hot tail; the fault if there will be none.
+    fn refusing(&self) -> Option<Fault> {
+        let mut unfolded = self.shared.unfolded.lock();
+        loop {
+            if let Some(fault) = self.shared.faulted() {
+                return Some(fault);
+            }
+            if unfolded.row_bytes + unfolded.held_bytes <= self.shared.options.hot_tail_bytes_max {
+                return None;
+            }
+            self.shared.unfolded_changed.wait(&mut unfolded);
+        }
+    }
+
+    fn refuse_all(&mut self, drained: Vec<Drained>, fault: &Fault) {
+        for submission in drained.into_iter().flat_map(|d| d.submissions) {
+            self.completions
+                .complete(submission.completion, Err(Error::Fault(fault.clone())));
+        }
+        self.completions.flush();
+    }
+
+    fn commit(&mut self, drained: Vec<Drained>) {
+        let begun = Instant::now();
+        self.newest = self.newest.max(self.shared.clock.now());
+        self.cold_trims_left = COLD_TRIMS_PER_COMMIT;
+        let mut commit = Commit::new(self.newest, expected_bytes(&drained));
+        for part in drained {
+            self.decide_stream(&mut commit, part);
+        }
+        match self.make_durable(&mut commit) {
+            Ok(first_row) => self.publish(&commit, first_row),
+            Err(error) => self.give_up(&mut commit, &error),
+        }
+        self.measure(&commit, begun);
+        for (completion, reply) in commit.answers {
+            self.completions.complete(completion, reply);
+        }
+        self.completions.flush();
+    }
+
+    /// Runs the rules over the commands of one stream.
+    fn decide_stream(&mut self, commit: &mut Commit, part: Drained) {
+        let Drained {
+            stream,
+            submissions,
+            since,
+        } = part;
+        let handle = Arc::clone(&stream);
+        let mut resident = handle.state.lock();
+        if let Err(error) = self.shared.load_into(&handle, &mut resident) {
+            let fault = Fault::Read {
+                reason: error.to_string(),
+            };
+            let answers = submissions
+                .into_iter()
+                .map(|s| (s.completion, Err(Error::Fault(fault.clone()))));
+            commit.answers.extend(answers);
+            return;
+        }
+        let Resident::Loaded(state) = &mut *resident else {
+            return;
+        };
+        slide_ttl(state.as_mut(), &handle);
+        commit.queued_since.push(since);
+        commit.begin_stream(stream);
+        let mut changed = false;
+        for Submission {
+            command,
+            completion,
+        } in submissions
+        {
+            let reply = self.decide(commit, handle.name().as_str(), state, command, &mut changed);
+            commit.answers.push((completion, reply));
+        }
+        changed |= self.trim(commit, &handle, state);
+        commit.end_stream(state.as_ref().map(|s| s.id), changed);
+        if self.journal.is_none() {
+            // A stream in memory keeps its rows until trimmed: it must not pin those of others.
+            commit.cut_row();
+        }
+        if let Some(state) = state {
+            self.shared.arm_timer(&handle, state);
+        }
+    }
+
+    fn decide(
+        &mut self,
+        commit: &mut Commit,
+        name: &str,
+        state: &mut Option<StreamState>,
+        command: Command,
+        changed: &mut bool,
+    ) -> crate::stream::Reply {
+        if let Some(fault) = self.full(&command) {
+            return Err(Error::Fault(fault));
+        }
+        let context = Context {
+            now: commit.at,
+            next_id: self.next_stream_id,
+            limits: self.shared.options.rules,
+        };
+        let decision = rules::decide(state.as_ref(), command, &context)?;
+        for effect in &decision.effects {
+            *changed = true;
+            self.write(commit, name, state, effect);
+        }
+        Ok(decision.answer)
+    }
+
+    fn write(
+        &mut self,
+        commit: &mut Commit,
+        name: &str,
+        state: &mut Option<StreamState>,
+        effect: &Effect,
+    ) {
+        if let Effect::Created { id, .. } = effect {
+            self.next_stream_id = StreamId(id.0 + 1);
+        }
+        let (id, tail) = match (effect, &*state) {
+            (Effect::Created { id, .. }, _) => (*id, crate::types::Position::START),
+            (_, Some(state)) => (state.id, state.tail),
+            // The rules emit nothing but `Created` for a stream that is not there.
+            (_, None) => return,
+        };
+        commit.write(id, name, tail, effect);
+        rules::apply(state, effect);
+    }
+
+    /// Refuses appends to a store in memory that is full.
+    fn full(&self, command: &Command) -> Option<Fault> {
+        let limit = self.shared.options.memory_bytes_max;
+        let over = self.journal.is_none()
+            && matches!(command, Command::Append { .. })
+            && self.shared.memory_bytes.load(Ordering::Relaxed) >= limit;
+        over.then(|| Fault::StoreFull {
+            reason: format!("streams in memory hold {limit} bytes together, the limit"),
+        })
+    }
+
+    /// Applies retention to what is durable, in the same transaction as the appends that call for it.
+    fn trim(
+        &mut self,
+        commit: &mut Commit,
+        stream: &Arc<Stream>,
+        state: &mut Option<StreamState>,
+    ) -> bool {
+        let Some(known) = state.as_ref() else {
+            return false;
+        };
+        let found = retention::trim_point(
+            &self.shared,
+            stream,
+            known,
+            commit.at,
+            &mut self.cold_trims_left,
+        );
+        match found {
+            Ok(Some(to)) => {
+                let records = to.offset.0 - known.earliest.offset.0;
+                self.shared.metrics.trims.increment(1);
+                self.shared.metrics.trimmed_records.increment(records);
+                self.write(
+                    commit,
+                    stream.name().as_str(),
+                    state,
+                    &Effect::Trimmed { to },
+                );
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::warn!(stream = %stream.name(), %error, "retention could not read the stream");
+                false
+            }
+        }
+    }
+
+    /// Commits, and hands the rows to the folder. Answers the number of the first row.
+    fn make_durable(&mut self, commit: &mut Commit) -> Result<u64, StoreError> {
+        let rows = commit.finish();
+        let Some(journal) = &mut self.journal else {
+            return Ok(0);
+        };
+        let first = journal.next_row();
+        if rows.is_empty() {
+            return Ok(first);
+        }
+        journal.commit(rows, self.shared.watermark.load(Ordering::Acquire))?;
+        self.shared.metrics.fsyncs.increment(1);
+        let mut unfolded = self.shared.unfolded.lock();
+        for (number, bytes) in (first..).zip(rows) {
+            unfolded.row_bytes += bytes.len();
+            unfolded.rows.push_back(Row {
+                number,
+                bytes: bytes.clone(),
+            });
+        }
+        self.shared
+            .metrics
+            .hot_tail_bytes
+            .set((unfolded.row_bytes + unfolded.held_bytes) as u64);
+        if unfolded.row_bytes >= self.shared.options.fold_bytes {
+            self.shared.unfolded_changed.notify_all();
+        }
+        Ok(first)
+    }
+
+    fn give_up(&self, commit: &mut Commit, error: &StoreError) {
+        self.shared.fault(error);
+        let fault = Fault::StoreFaulted {
+            reason: error.to_string(),
+        };
+        for (_, reply) in &mut commit.answers {
+            *reply = Err(Error::Fault(fault.clone()));
+        }
+    }
+
+    fn publish(&mut self, commit: &Commit, first_row: u64) {
+        for touched in &commit.touched {
+            self.publish_stream(commit, touched, first_row);
+        }
+    }
+
+    /// One stream's step from one durable state to the next, under one lock.
+    fn publish_stream(&mut self, commit: &Commit, touched: &Touched, first_row: u64) {
+        let stream = &touched.stream;
+        let resident = stream.state.lock();
+        let Resident::Loaded(state) = &*resident else {
+            return;
+        };
+        let mut freed = 0;
+        let mut added = 0;
+        let mut live = stream.live();
+        if touched.reset {
+            freed += live.clear();
+        }
+        if touched.gone.is_some() {
+            live.gone = touched.gone;
+        }
+        for (row, run) in commit.runs(touched) {
+            added += run.encoded_bytes();
+            live.push(first_row + row as u64, run);
+        }
+        live.view = state.as_ref().map(View::of);
+        let again = state
+            .as_ref()
+            .and_then(|state| retention::trim_hot(&live, state, commit.at));
+        if let (Some(to), Some(view)) = (again, &mut live.view) {
+            view.earliest = to;
+        }
+        if let Some(earliest) = live.view.as_ref().map(|view| view.earliest.offset) {
+            freed += live.trim(earliest);
+        }
+        let waiting = live.take_waiting();
+        drop(live);
+        drop(resident);
+        self.account(added, freed);
+        if self.journal.is_some() {
+            stream.note_row(first_row + commit.row_count().saturating_sub(1) as u64);
+        }
+        if let Some(to) = again {
+            self.shared.submit_own(stream, Command::Trim { to });
+        }
+        if touched
+            .gone
+            .is_some_and(|gone| gone.reason == crate::types::DeleteReason::Expired)
+        {
+            self.shared.metrics.expiries.increment(1);
+        }
+        for waiter in waiting.into_values() {
+            waiter.watcher.wake(waiter.token);
+        }
+    }
+
+    fn account(&self, added: usize, freed: usize) {
+        if self.journal.is_none() {
+            let bytes = &self.shared.memory_bytes;
+            bytes.fetch_add(added, Ordering::Relaxed);
+            bytes.fetch_sub(freed, Ordering::Relaxed);
+        }
+    }
+
+    fn measure(&self, commit: &Commit, begun: Instant) {
+        let metrics = &self.shared.metrics;
+        metrics.appends.increment(commit.appends);
+        metrics.append_records.increment(commit.records);
+        metrics.append_bytes.increment(commit.record_bytes);
+        if commit.row_count() > 0 && self.journal.is_some() {
+            metrics.commit_seconds.record_duration(begun.elapsed());
+            metrics.commit_bytes.record_count(commit.row_bytes() as u64);
+            metrics.commit_records.record_count(commit.records);
+        }
+        let now = Instant::now();
+        for since in &commit.queued_since {
+            metrics
+                .confirm_seconds
+                .record_duration(now.duration_since(*since));
+        }
+    }
+}
+
+fn expected_bytes(drained: &[Drained]) -> usize {
+    let commands = drained.iter().flat_map(|d| &d.submissions);
+    commands.map(|s| s.command.queued_bytes() + 128).sum()
+}
+
+/// Reads slid the ttl without a commit: the rules are told before they decide.
+fn slide_ttl(state: Option<&mut StreamState>, stream: &Stream) {
+    if let Some(state) = state {
+        state.touch(stream.last_read());
+    }
+}
+
+impl Shared {
+    /// Queues a command of the engine's own; nobody waits for it. Rare, so the queue's bounds do not apply.
+    pub fn submit_own(&self, stream: &Arc<Stream>, command: Command) {
+        self.queues.push_own(
+            stream,
+            Submission {
+                command,
+                completion: Completion::Discard,
+            },
+        );
+        self.queues.kick();
+    }
+}

@@ -1,0 +1,73 @@
+//! What can go wrong with the two files, and its one fate: reading is refused, or the store stops.
+
+use std::path::PathBuf;
+
+use super::codec::CodecError;
+
+/// A failure of `journal.redb` or `store.redb`.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// redb reported a failure.
+    #[error("{file}: {source}")]
+    Redb {
+        /// Which file.
+        file: &'static str,
+        /// What redb says.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// A row does not decode.
+    #[error("{file}: a row is corrupt: {source}")]
+    Corrupt {
+        /// Which file.
+        file: &'static str,
+        /// What does not match.
+        #[source]
+        source: CodecError,
+    },
+    /// A row holds runs that do not decode.
+    #[error("{file}: the chunk of stream {stream} at offset {offset} is corrupt: {reason}")]
+    CorruptChunk {
+        /// Which file.
+        file: &'static str,
+        /// Stream id.
+        stream: u64,
+        /// First offset of the chunk.
+        offset: u64,
+        /// What does not match.
+        reason: String,
+    },
+    /// A row is missing that another one names.
+    #[error("{file}: {what} is missing")]
+    Missing {
+        /// Which file.
+        file: &'static str,
+        /// What was looked for.
+        what: String,
+    },
+    /// Another process has the data directory open.
+    #[error("{} is in use by another streamkeeper: stop that one, or give this one another --data directory", path.display())]
+    Locked {
+        /// The file that is locked.
+        path: PathBuf,
+    },
+    /// The data directory cannot be used.
+    #[error("{}: {source}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl StoreError {
+    /// Turns a redb failure on `file` into ours.
+    pub(crate) fn redb(file: &'static str) -> impl Fn(redb::Error) -> Self {
+        move |source| Self::Redb {
+            file,
+            source: Box::new(source),
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! One fold: journal rows sorted by stream and written into the store's tables in one transaction.
+//!
+//! The rows are decoded as recovery decodes them and folded into each stream's stored state by the same `apply`, so what a
+//! fold leaves behind is what a replay would have built.
+//!
+//! Chunks: a new run goes into the stream's last chunk if that is small for its size, else it begins a new one; so a byte is
+//! rewritten a bounded number of times, whatever the size of folds and the number of streams.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::chunks::{
+    self, CHUNK_BYTES_MAX, CHUNKS, ChunkKey, ChunkStore, DUE, FACTS, GARBAGE, NAMES,
+    NEWEST_COMMIT_AT, NEXT_STREAM_ID, PRODUCERS, STREAMS, TIMERS, WATERMARK, failed,
+};
+use super::codec::{self, Entry};
+use super::error::StoreError;
+use super::journal::{self, Row};
+use crate::rules::{self, Effect, StreamState};
+use crate::types::{Offset, Position, Run, StreamId, StreamName, Timestamp};
+
+/// A last chunk is filled up while it is less than this many times what comes in: a byte is then rewritten about half as
+/// many times, and a full chunk takes about twice that many folds.
+const REFILL_RATIO: usize = 8;
+
+/// The smallest piece of a run worth cutting off to fill a chunk up.
+const PIECE_BYTES_MIN: usize = 4096;
+
+/// Rows of deleted or trimmed streams removed in one fold: bounds how long a fold may take.
+const REMOVED_PER_FOLD: usize = 1024;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Fold {
+    streams: BTreeMap<StreamId, Vec<Entry>>,
+    last_row: u64,
+    next_stream_id: u64,
+    newest_commit_at: u64,
+}
+
+impl Fold {
+    /// Takes a row in; rows come in order.
+    pub fn add(&mut self, row: &Row) -> Result<(), StoreError> {
+        let corrupt = |source| StoreError::Corrupt {
+            file: journal::FILE,
+            source,
+        };
+        for entry in codec::entries(&row.bytes).map_err(corrupt)? {
+            let (id, entry) = entry.map_err(corrupt)?;
+            self.next_stream_id = self.next_stream_id.max(id.0 + 1);
+            if let Entry::Run { run } = &entry {
+                self.newest_commit_at = self.newest_commit_at.max(run.header.committed_at);
+            }
+            self.streams.entry(id).or_default().push(entry);
+        }
+        self.last_row = row.number;
+        Ok(())
+    }
+
+    /// Writes everything in one transaction. Answers the names of the streams it touched.
+    pub fn write(self, store: &ChunkStore) -> Result<Vec<StreamName>, StoreError> {
+        let write = store.begin_write()?;
+        let mut names = Vec::with_capacity(self.streams.len());
+        {
+            let mut tables = Tables::open(&write)?;
+            for (id, entries) in self.streams {
+                names.extend(tables.fold_stream(id, entries)?);
+            }
+            tables.collect_garbage()?;
+            let mut facts = write.open_table(FACTS).map_err(failed)?;
+            let at_least = |value: u64, old: Option<u64>| value.max(old.unwrap_or(0));
+            for (fact, value) in [
+                (WATERMARK, self.last_row),
+                (NEXT_STREAM_ID, self.next_stream_id),
+                (NEWEST_COMMIT_AT, self.newest_commit_at),
+            ] {
+                let old = facts.get(fact).map_err(failed)?.map(|v| v.value());
+                facts.insert(fact, at_least(value, old)).map_err(failed)?;
+            }
+        }
+        write.commit().map_err(failed)?;
+        Ok(names)
+    }
+}
+
+/// The tables of the write transaction.
+struct Tables<'txn> {
+    names: Table<'txn, &'static str, u64>,
+    streams: Table<'txn, u64, &'static [u8]>,
+    producers: Table<'txn, (u64, &'static str), &'static [u8]>,
+    chunks: Table<'txn, ChunkKey, &'static [u8]>,
+    timers: Table<'txn, (u64, u64), ()>,
+    due: Table<'txn, u64, u64>,
+    garbage: Table<'txn, u64, ()>,
+}
+
+/// One stream on its way through a fold.
+#[derive(Default)]
+struct Folded {
+    name: Option<StreamName>,
+    state: Option<StreamState>,
+    runs: Vec<Run>,
+    evicted_since: Option<Timestamp>,
+    trimmed: bool,
+}
+
+impl<'txn> Tables<'txn> {
+    fn open(write: &'txn WriteTransaction) -> Result<Self, StoreError> {
+        Ok(Self {
+            names: write.open_table(NAMES).map_err(failed)?,
+            streams: write.open_table(STREAMS).map_err(failed)?,
+            producers: write.open_table(PRODUCERS).map_err(failed)?,
+            chunks: write.open_table(CHUNKS).map_err(failed)?,
+            timers: write.open_table(TIMERS).map_err(failed)?,
+            due: write.open_table(DUE).map_err(failed)?,
+            garbage: write.open_table(GARBAGE).map_err(failed)?,
+        })
+    }
+
+    fn fold_stream(
+        &mut self,
+        id: StreamId,
+        entries: Vec<Entry>,
+    ) -> Result<Option<StreamName>, StoreError> {
+        let mut folded = self.stored(id)?;
+        for entry in entries {
+            folded.apply(entry)?;
+        }
+        let Some(name) = folded.name else {
+            return Ok(None);
+        };
+        match folded.state {
+            None => self.remove_stream(id, &name)?,
+            Some(state) => {
+                if let Some(since) = folded.evicted_since {
+                    self.evict_producers(id, since)?;
+                }
+                for (producer, known) in state.producers.iter() {
+                    let row = codec::encode_producer(&known);
+                    self.producers
+                        .insert((id.0, producer), row.as_slice())
+                        .map_err(failed)?;
+                }
+                self.add_runs(id, &folded.runs, state.earliest.offset)?;
+                if folded.trimmed {
+                    self.trim_chunks(id, state.earliest, state.tail)?;
+                }
+                self.names.insert(name.as_str(), id.0).map_err(failed)?;
+                let row = codec::encode_state(&state, name.as_str());
+                self.streams.insert(id.0, row.as_slice()).map_err(failed)?;
+                self.set_timer(id, self.due_time(&state)?)?;
+            }
+        }
+        Ok(Some(name))
+    }
+
+    fn stored(&self, id: StreamId) -> Result<Folded, StoreError> {
+        let Some(row) = self.streams.get(id.0).map_err(failed)? else {
+            return Ok(Folded::default());
+        };
+        let entry = chunks::decode(row.value())?;
+        Ok(Folded {
+            name: Some(entry.name),
+            state: Some(entry.state),
+            ..Folded::default()
+        })
+    }
+
+    fn remove_stream(&mut self, id: StreamId, name: &StreamName) -> Result<(), StoreError> {
+        let current = self
+            .names
+            .get(name.as_str())
+            .map_err(failed)?
+            .map(|current| current.value());
+        if current == Some(id.0) {
+            self.names.remove(name.as_str()).map_err(failed)?;
+        }
+        self.streams.remove(id.0).map_err(failed)?;
+        self.set_timer(id, None)?;
+        self.garbage.insert(id.0, ()).map_err(failed)?;
+        Ok(())
+    }
+
+    fn evict_producers(&mut self, id: StreamId, since: Timestamp) -> Result<(), StoreError> {
+        let idle =
+            |row: &[u8]| codec::decode_producer(row).is_ok_and(|producer| producer.at <= since);
+        self.producers
+            .retain_in((id.0, "")..(id.0 + 1, ""), |_, row| !idle(row))
+            .map_err(failed)
+    }
+
+    fn set_timer(&mut self, id: StreamId, due: Option<Timestamp>) -> Result<(), StoreError> {
+        let before = self.due.get(id.0).map_err(failed)?.map(|due| due.value());
+        if before == due.map(|due| due.0) {
+            return Ok(());
+        }
+        if let Some(before) = before {
+            self.timers.remove((before, id.0)).map_err(failed)?;
+            self.due.remove(id.0).map_err(failed)?;
+        }
+        if let Some(due) = due {
+            self.timers.insert((due.0, id.0), ()).map_err(failed)?;
+            self.due.insert(id.0, due.0).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// When the clock must look at a stream that is not in memory.
+    fn due_time(&self, state: &StreamState) -> Result<Option<Timestamp>, StoreError> {
+        let age = match state
+            .options
+            .retention
+            .max_age
+            .filter(|_| state.records() > 0)
+        {
+            Some(max_age) => self.commit_time(state)?.map(|at| at.after(max_age)),
+            None => None,
+        };
+        Ok([state.expires_at(), age].into_iter().flatten().min())
+    }
+
+    /// Commit time of the earliest record.
+    fn commit_time(&self, state: &StreamState) -> Result<Option<Timestamp>, StoreError> {
+        let earliest = state.earliest.offset;
+        let mut before = self
+            .chunks
+            .range((state.id.0, 0)..=(state.id.0, earliest.0))
+            .map_err(failed)?;
+        let Some((key, row)) = before.next_back().transpose().map_err(failed)? else {
+            return Ok(None);
+        };
+        for run in chunks::decode_chunk(key.value(), &Bytes::copy_from_slice(row.value())) {
+            let header = run?.header;
+            if header.next_offset() > earliest.0 {
+                return Ok(Some(Timestamp(header.committed_at)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes `runs` behind what the stream has, less what is trimmed already.
+    fn add_runs(&mut self, id: StreamId, runs: &[Run], earliest: Offset) -> Result<(), StoreError> {
+        let kept: Vec<Run> = runs
+            .iter()
+            .filter_map(|run| run.starting_at(earliest.0))
+            .collect();
+        let incoming: usize = kept.iter().map(Run::encoded_bytes).sum();
+        let mut chunk = self.last_chunk(id, incoming)?;
+        for mut run in kept {
+            loop {
+                let room = CHUNK_BYTES_MAX.saturating_sub(chunk.bytes.len());
+                if run.encoded_bytes() <= room {
+                    chunk.push(&run);
+                    break;
+                }
+                let piece = run.take(room, u32::MAX);
+                let cut_here = room >= PIECE_BYTES_MIN && piece.encoded_bytes() <= room;
+                if !cut_here && !chunk.bytes.is_empty() {
+                    self.put(id, &mut chunk)?;
+                    continue;
+                }
+                chunk.push(&piece);
+                self.put(id, &mut chunk)?;
+                match run.starting_at(piece.header.next_offset()) {
+                    Some(rest) => run = rest,
+                    None => break,
+                }
+            }
+        }
+        self.put(id, &mut chunk)
+    }
+
+    /// The stream's last chunk if it is worth filling up with `incoming` bytes, else an empty one.
+    fn last_chunk(&self, id: StreamId, incoming: usize) -> Result<OpenChunk, StoreError> {
+        let mut all = self
+            .chunks
+            .range((id.0, 0)..=(id.0, u64::MAX))
+            .map_err(failed)?;
+        let last = all.next_back().transpose().map_err(failed)?;
+        Ok(match last {
+            Some((key, row)) if worth_filling(row.value().len(), incoming) => OpenChunk {
+                first: key.value().1,
+                bytes: BytesMut::from(row.value()),
+            },
+            _ => OpenChunk::default(),
+        })
+    }
+
+    fn put(&mut self, id: StreamId, chunk: &mut OpenChunk) -> Result<(), StoreError> {
+        if !chunk.bytes.is_empty() {
+            self.chunks
+                .insert((id.0, chunk.first), chunk.bytes.as_ref())
+                .map_err(failed)?;
+            chunk.bytes.clear();
+        }
+        Ok(())
+    }
+
+    /// Removes chunks that lie before `earliest` whole, a bounded number at a time.
+    fn trim_chunks(
+        &mut self,
+        id: StreamId,
+        earliest: Position,
+        tail: Position,
+    ) -> Result<(), StoreError> {
+        let mut dead = Vec::new();
+        let mut previous = None;
+        for row in self
+            .chunks
+            .range((id.0, 0)..=(id.0, u64::MAX))
+            .map_err(failed)?
+        {
+            let start = row.map_err(failed)?.0.value().1;
+            if start > earliest.offset.0 || dead.len() == REMOVED_PER_FOLD {
+                break;
+            }
+            dead.extend(previous.replace(start));
+        }
+        if earliest.offset == tail.offset {
+            dead.extend(previous);
+        }
+        for start in dead {
+            self.chunks.remove((id.0, start)).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Removes some rows of deleted streams.
+    fn collect_garbage(&mut self) -> Result<(), StoreError> {
+        let mut left = REMOVED_PER_FOLD;
+        while left > 0 {
+            let Some(id) = self
+                .garbage
+                .first()
+                .map_err(failed)?
+                .map(|(id, _)| id.value())
+            else {
+                break;
+            };
+            let chunks = self
+                .chunks
+                .range((id, 0)..=(id, u64::MAX))
+                .map_err(failed)?;
+            let dead: Vec<u64> = chunks
+                .take(left)
+                .map(|row| row.map(|(key, _)| key.value().1))
+                .collect::<Result<_, _>>()
+                .map_err(failed)?;
+            for start in &dead {
+                self.chunks.remove((id, *start)).map_err(failed)?;
+            }
+            if dead.len() < left {
+                self.producers
+                    .retain_in((id, "")..(id + 1, ""), |_, _| false)
+                    .map_err(failed)?;
+                self.garbage.remove(id).map_err(failed)?;
+            }
+            left = left.saturating_sub(dead.len().max(1));
+        }
+        Ok(())
+    }
+}
+
+fn worth_filling(last: usize, incoming: usize) -> bool {
+    incoming > 0
+        && last < REFILL_RATIO * incoming
+        && last + incoming.min(PIECE_BYTES_MIN) <= CHUNK_BYTES_MAX
+}
+
+/// A chunk being filled.
+#[derive(Default)]
+struct OpenChunk {
+    first: u64,
+    bytes: BytesMut,
+}
+
+impl OpenChunk {
+    fn push(&mut self, run: &Run) {
+        if self.bytes.is_empty() {
+            self.first = run.header.first_offset;
+        }
+        run.encode(&mut self.bytes);
+    }
+}
+
+impl Folded {
+    fn apply(&mut self, entry: Entry) -> Result<(), StoreError> {
+        match entry {
+            Entry::Run { run } => {
+                if let Some(state) = &mut self.state {
+                    let at = Timestamp(run.header.committed_at);
+                    state.appended(run.header.count, run.header.payload_bytes(), at);
+                    self.runs.push(run);
+                }
+            }
+            Entry::Effect { effect, name } => {
+                match &effect {
+                    Effect::Created { .. } => self.name = Some(chunks::valid_name(&name)?),
+                    Effect::Deleted { .. } => self.runs.clear(),
+                    Effect::Trimmed { .. } => self.trimmed = true,
+                    Effect::ProducersEvicted { idle_since } => {
+                        self.evicted_since = Some(*idle_since)
+                    }
+                    _ => {}
+                }
+                rules::apply(&mut self.state, &effect);
+            }
+        }
+        Ok(())
+    }
+}

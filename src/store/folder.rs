@@ -1,0 +1,134 @@
+//! The folder: the thread that moves journal rows into the store, in bulk.
+//!
+//! It takes committed rows once there are enough of them, or after a while with any, and writes them as one transaction
+//! ([`super::fold`]). Rows stay in memory for one more fold, so that subscribers a little behind do not meet the disk at
+//! each fold; then the hot tails let go of them, and streams nobody uses leave memory.
+//!
+//! Invariants: rows are folded in order, each once, since the watermark commits with them; a row leaves memory only after
+//! the fold that holds it is durable. A failed fold is a sticky fault, like a failed commit.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::chunks::ChunkStore;
+use super::fold::Fold;
+use super::journal::Row;
+use super::shared::Shared;
+use crate::types::StreamName;
+
+/// What has been folded and is still in memory.
+#[derive(Debug, Default)]
+struct Held {
+    streams: Vec<StreamName>,
+    last_row: u64,
+    bytes: usize,
+}
+
+/// See the module.
+pub(super) struct Folder {
+    shared: Arc<Shared>,
+    held: Held,
+}
+
+impl Folder {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            held: Held::default(),
+        }
+    }
+
+    /// Runs until told to stop and everything is folded, or until the store fails.
+    pub fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let Some(chunks) = &shared.chunks else { return };
+        loop {
+            let (rows, stop) = self.next_rows();
+            if shared.faulted().is_some() || (rows.is_empty() && stop) {
+                return;
+            }
+            if let Err(error) = self.fold(chunks, &rows) {
+                shared.fault(&error);
+                return;
+            }
+            shared
+                .registry
+                .sweep(shared.released.load(Ordering::Acquire));
+            shared
+                .metrics
+                .resident_streams
+                .set(shared.registry.len() as u64);
+        }
+    }
+
+    /// Waits for enough rows, or for the idle interval to pass. Says whether the folder shall stop once none are left.
+    fn next_rows(&self) -> (Vec<Row>, bool) {
+        let options = &self.shared.options;
+        let mut unfolded = self.shared.unfolded.lock();
+        while unfolded.row_bytes < options.fold_bytes && !unfolded.stop {
+            let waited = self
+                .shared
+                .unfolded_changed
+                .wait_for(&mut unfolded, options.fold_interval);
+            if waited.timed_out() || self.shared.faulted().is_some() {
+                break;
+            }
+        }
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        while bytes < options.fold_bytes {
+            let Some(row) = unfolded.rows.pop_front() else {
+                break;
+            };
+            bytes += row.bytes.len();
+            rows.push(row);
+        }
+        unfolded.row_bytes -= bytes;
+        unfolded.held_bytes += bytes;
+        (rows, unfolded.stop)
+    }
+
+    fn fold(&mut self, chunks: &ChunkStore, rows: &[Row]) -> Result<(), super::StoreError> {
+        let mut folded = Held::default();
+        if let Some(last) = rows.last() {
+            let begun = Instant::now();
+            let mut fold = Fold::default();
+            for row in rows {
+                fold.add(row)?;
+                folded.bytes += row.bytes.len();
+            }
+            folded.last_row = last.number;
+            folded.streams = fold.write(chunks)?;
+            self.shared.watermark.store(last.number, Ordering::Release);
+            self.shared.metrics.folds.increment(1);
+            self.shared
+                .metrics
+                .fold_seconds
+                .record_duration(begun.elapsed());
+        }
+        self.release(folded);
+        Ok(())
+    }
+
+    /// Lets go of the fold before this one.
+    fn release(&mut self, folded: Held) {
+        let before = std::mem::replace(&mut self.held, folded);
+        for name in &before.streams {
+            if let Some(stream) = self.shared.registry.get(name.as_str()) {
+                stream.live().release(before.last_row);
+            }
+        }
+        self.shared
+            .released
+            .fetch_max(before.last_row, Ordering::AcqRel);
+        let mut unfolded = self.shared.unfolded.lock();
+        unfolded.held_bytes -= before.bytes;
+        self.shared
+            .metrics
+            .hot_tail_bytes
+            .set((unfolded.row_bytes + unfolded.held_bytes) as u64);
+        drop(unfolded);
+        self.shared.unfolded_changed.notify_all();
+    }
+}

@@ -1,0 +1,208 @@
+//! A store on this machine: two redb files with their threads, or memory alone. Built from the parts of this folder.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::chunks::{ChunkStore, Facts};
+use super::committer::Committer;
+use super::error::StoreError;
+use super::folder::Folder;
+use super::journal::Journal;
+use super::shared::{Readiness, Shared, Unfolded};
+use super::timers::{self, Timers};
+use super::{create_directory, recovery, sync_directory};
+use crate::metrics::Metrics;
+use crate::rules::RuleLimits;
+use crate::stream::{QueueLimits, Registry, WriteQueues};
+use crate::types::{Clock, StorageKind, StreamId, Timestamp};
+
+/// Settings of a local store. Sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct LocalOptions {
+    /// Where the files are; `None` keeps everything in memory.
+    pub directory: Option<PathBuf>,
+    /// Bounds that the rules check.
+    pub rules: RuleLimits,
+    /// Bounds of the write queues.
+    pub queues: QueueLimits,
+    /// About the most that one commit takes.
+    pub commit_bytes_max: usize,
+    /// The most that committed records take in memory until they are in the store; then appends wait.
+    pub hot_tail_bytes_max: usize,
+    /// How much is moved to the store at a time. At most a quarter of `hot_tail_bytes_max` is used.
+    pub fold_bytes: usize,
+    /// After how long less than that is moved too.
+    pub fold_interval: Duration,
+    /// redb's page cache for the journal.
+    pub journal_cache_bytes: usize,
+    /// redb's page cache for the store.
+    pub store_cache_bytes: usize,
+    /// The most that streams in memory may hold together; then appends are refused. Only without a directory.
+    pub memory_bytes_max: usize,
+}
+
+/// A running local store. Stops its threads when closed or dropped.
+#[derive(Debug)]
+pub struct LocalStore {
+    pub(crate) shared: Arc<Shared>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    folder: Mutex<Option<JoinHandle<()>>>,
+    timers: AbortHandle,
+}
+
+impl LocalStore {
+    /// Opens the store, replays its journal and starts its threads. Blocks on the disk; must be called within a tokio
+    /// runtime, which runs the timers.
+    pub fn open(
+        mut options: LocalOptions,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        readiness: watch::Sender<Readiness>,
+    ) -> Result<Self, StoreError> {
+        options.fold_bytes = options
+            .fold_bytes
+            .min(options.hot_tail_bytes_max / 4)
+            .max(1);
+        let files = match &options.directory {
+            Some(directory) => {
+                create_directory(directory)?;
+                let chunks = ChunkStore::open(directory, options.store_cache_bytes)?;
+                let mut journal = Journal::open(directory, options.journal_cache_bytes)?;
+                sync_directory(directory)?;
+                let facts = chunks.facts()?;
+                journal.skip_to(facts.watermark);
+                Some((chunks, journal, facts))
+            }
+            None => None,
+        };
+        let (chunks, journal, facts) = match files {
+            Some((chunks, journal, facts)) => (Some(chunks), Some(journal), facts),
+            None => (None, None, Facts::default()),
+        };
+        let shared = Arc::new(shared(options, clock, metrics, readiness, chunks, facts));
+        let (next_id, newest) = match &journal {
+            Some(journal) => recover(&shared, journal, facts)?,
+            None => (StreamId(1), Timestamp::default()),
+        };
+        Self::start(shared, journal, next_id, newest)
+    }
+
+    fn start(
+        shared: Arc<Shared>,
+        journal: Option<Journal>,
+        next_id: StreamId,
+        newest: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let committer = Committer::new(Arc::clone(&shared), journal, next_id, newest);
+        let folder = Folder::new(Arc::clone(&shared));
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            let failed = |source| StoreError::Directory {
+                path: PathBuf::from(name),
+                source,
+            };
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(body)
+                .map_err(failed)
+        };
+        let committer = spawn("committer", Box::new(move || committer.run()))?;
+        shared.queues.set_committer(committer.thread().clone());
+        let folder = match shared.chunks {
+            Some(_) => Some(spawn("folder", Box::new(move || folder.run()))?),
+            None => None,
+        };
+        let timers = tokio::spawn(timers::run(Arc::clone(&shared))).abort_handle();
+        Ok(Self {
+            shared,
+            committer: Mutex::new(Some(committer)),
+            folder: Mutex::new(folder),
+            timers,
+        })
+    }
+
+    /// Answers everything queued, folds what is committed, and closes the files. Blocks.
+    pub fn close(&self) {
+        self.signal();
+        let committer = self.committer.lock().take();
+        join("committer", committer);
+        self.stop_folder();
+        let folder = self.folder.lock().take();
+        join("folder", folder);
+    }
+
+    fn signal(&self) {
+        self.timers.abort();
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.queues.kick();
+    }
+
+    fn stop_folder(&self) {
+        self.shared.unfolded.lock().stop = true;
+        self.shared.unfolded_changed.notify_all();
+    }
+}
+
+impl Drop for LocalStore {
+    fn drop(&mut self) {
+        self.signal();
+        self.stop_folder();
+    }
+}
+
+fn join(name: &str, thread: Option<JoinHandle<()>>) {
+    if thread.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!(thread = name, "a thread of the store panicked");
+    }
+}
+
+fn shared(
+    options: LocalOptions,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    readiness: watch::Sender<Readiness>,
+    chunks: Option<ChunkStore>,
+    facts: Facts,
+) -> Shared {
+    let storage = match chunks {
+        Some(_) => StorageKind::Durable,
+        None => StorageKind::Memory,
+    };
+    Shared {
+        queues: WriteQueues::new(options.queues),
+        registry: Registry::new(storage),
+        options,
+        clock,
+        metrics,
+        chunks,
+        unfolded: Mutex::new(Unfolded::default()),
+        unfolded_changed: Condvar::new(),
+        watermark: AtomicU64::new(facts.watermark),
+        released: AtomicU64::new(facts.watermark),
+        memory_bytes: AtomicUsize::new(0),
+        timers: Timers::default(),
+        stopping: AtomicBool::new(false),
+        readiness,
+    }
+}
+
+fn recover(
+    shared: &Shared,
+    journal: &Journal,
+    facts: Facts,
+) -> Result<(StreamId, Timestamp), StoreError> {
+    shared.readiness.send_replace(Readiness::Starting {
+        reason: "replaying the journal".to_owned(),
+    });
+    let recovered = recovery::replay(shared, journal, facts)?;
+    if recovered.rows > 0 {
+        tracing::info!(rows = recovered.rows, "replayed the journal");
+    }
+    Ok((recovered.next_stream_id, recovered.newest))
+}

@@ -1,0 +1,162 @@
+//! Start-up: replays the journal rows that lie past the store's watermark.
+//!
+//! Replay is the same fold of effects into states that the committer and the folder do, so a stream comes back exactly as it
+//! was confirmed. Its cost follows the journal, which the hot tail's budget bounds, not the store. Streams without rows in
+//! the journal are not touched: they load on first use.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::chunks::{self, Facts};
+use super::codec::{self, Entry};
+use super::error::StoreError;
+use super::journal::{self, Journal, Row};
+use super::shared::Shared;
+use crate::rules::{self, Effect};
+use crate::stream::{Gone, Resident, Stream, View};
+use crate::types::{StreamId, Timestamp};
+
+/// Where the committer goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recovered {
+    pub next_stream_id: StreamId,
+    pub newest: Timestamp,
+    pub rows: u64,
+}
+
+/// Brings `shared` to the state of the last durable commit.
+pub(super) fn replay(
+    shared: &Shared,
+    journal: &Journal,
+    facts: Facts,
+) -> Result<Recovered, StoreError> {
+    let mut replay = Replay {
+        shared,
+        streams: HashMap::new(),
+        recovered: Recovered {
+            next_stream_id: StreamId(facts.next_stream_id.max(1)),
+            newest: facts.newest_commit_at,
+            rows: 0,
+        },
+    };
+    journal.replay(facts.watermark, |row| replay.row(row))?;
+    replay.publish();
+    Ok(replay.recovered)
+}
+
+struct Replay<'a> {
+    shared: &'a Shared,
+    streams: HashMap<StreamId, Arc<Stream>>,
+    recovered: Recovered,
+}
+
+impl Replay<'_> {
+    fn row(&mut self, row: Row) -> Result<(), StoreError> {
+        let corrupt = |source| StoreError::Corrupt {
+            file: journal::FILE,
+            source,
+        };
+        for entry in codec::entries(&row.bytes).map_err(corrupt)? {
+            let (id, entry) = entry.map_err(corrupt)?;
+            self.entry(row.number, id, entry)?;
+        }
+        self.recovered.rows += 1;
+        let mut unfolded = self.shared.unfolded.lock();
+        unfolded.row_bytes += row.bytes.len();
+        unfolded.rows.push_back(row);
+        Ok(())
+    }
+
+    fn entry(&mut self, row: u64, id: StreamId, entry: Entry) -> Result<(), StoreError> {
+        let next = self.recovered.next_stream_id.max(StreamId(id.0 + 1));
+        self.recovered.next_stream_id = next;
+        let Some(stream) = self.stream(id, &entry)? else {
+            return Ok(());
+        };
+        stream.note_row(row);
+        let mut resident = stream.state.lock();
+        self.shared.load_into(&stream, &mut resident)?;
+        let Resident::Loaded(state) = &mut *resident else {
+            return Ok(());
+        };
+        match entry {
+            Entry::Run { run } => {
+                let at = Timestamp(run.header.committed_at);
+                self.recovered.newest = self.recovered.newest.max(at);
+                if let Some(state) = state {
+                    state.appended(run.header.count, run.header.payload_bytes(), at);
+                    stream.live().push(row, run);
+                }
+            }
+            Entry::Effect { effect, .. } => {
+                let mut live = stream.live();
+                match &effect {
+                    Effect::Created { .. } => drop(live.clear()),
+                    Effect::Deleted { reason, .. } => {
+                        live.clear();
+                        live.gone = Some(Gone {
+                            id,
+                            reason: *reason,
+                        });
+                    }
+                    _ => {}
+                }
+                drop(live);
+                rules::apply(state, &effect);
+            }
+        }
+        Ok(())
+    }
+
+    /// The stream that `entry` is about. A new incarnation brings its name along; older ones are in the store.
+    fn stream(&mut self, id: StreamId, entry: &Entry) -> Result<Option<Arc<Stream>>, StoreError> {
+        let name = match entry {
+            Entry::Effect {
+                effect: Effect::Created { .. },
+                name,
+            } => chunks::valid_name(name)?,
+            _ => match self.streams.get(&id) {
+                Some(stream) => return Ok(Some(Arc::clone(stream))),
+                None => match self
+                    .shared
+                    .chunks
+                    .as_ref()
+                    .map(|chunks| chunks.name_of(id))
+                    .transpose()?
+                {
+                    Some(Some(name)) => name,
+                    _ => {
+                        let what =
+                            format!("the name of stream {} that the journal goes on with", id.0);
+                        return Err(StoreError::Missing {
+                            file: chunks::FILE,
+                            what,
+                        });
+                    }
+                },
+            },
+        };
+        let Ok(stream) = self.shared.registry.get_or_create(name.as_str()) else {
+            return Ok(None);
+        };
+        self.streams.insert(id, Arc::clone(&stream));
+        Ok(Some(stream))
+    }
+
+    /// Everything replayed is durable: readers may see it.
+    fn publish(&self) {
+        for stream in self.streams.values() {
+            let resident = stream.state.lock();
+            let Resident::Loaded(state) = &*resident else {
+                continue;
+            };
+            let mut live = stream.live();
+            live.view = state.as_ref().map(View::of);
+            if let Some(state) = state {
+                live.trim(state.earliest.offset);
+                drop(live);
+                self.shared.arm_timer(stream, state);
+            }
+        }
+    }
+}

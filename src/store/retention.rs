@@ -1,0 +1,141 @@
+//! Retention against real runs: where [`crate::rules::retention`] gets the records to judge.
+//!
+//! Trimming looks at what is durable only: in memory if the earliest record is still there, else in the store, a few streams
+//! per commit. What a commit could not trim yet is asked again by the next one.
+
+use super::error::StoreError;
+use super::shared::Shared;
+use crate::rules::{self, Command, StreamState};
+use crate::stream::{Live, Stream};
+use crate::types::{Position, Run, Timestamp};
+
+/// Bytes of runs read from the store at a time.
+const READ_BYTES: usize = 256 << 10;
+
+/// Reads of one stream in one commit: bounds what a single trim may cost its neighbours.
+const READS_MAX: usize = 64;
+
+/// Where the stream is to be trimmed now, given `state` ahead of the disk and the records that are durable.
+pub(super) fn trim_point(
+    shared: &Shared,
+    stream: &std::sync::Arc<Stream>,
+    state: &StreamState,
+    now: Timestamp,
+    cold_trims_left: &mut usize,
+) -> Result<Option<Position>, StoreError> {
+    if state.options.retention.is_unlimited() || state.records() == 0 {
+        return Ok(None);
+    }
+    if is_hot(&stream.live(), state.earliest) {
+        let live = stream.live();
+        stream.note_earliest(
+            state.earliest.offset,
+            live.runs_from(state.earliest.offset).next(),
+        );
+        let to = trim_in(
+            state,
+            state.earliest,
+            now,
+            live.runs_from(state.earliest.offset),
+        );
+        note_new_earliest(stream, to, live.runs_from(state.earliest.offset));
+        return Ok(to);
+    }
+    if !may_be_due(stream, state, now) {
+        return Ok(None);
+    }
+    if *cold_trims_left == 0 {
+        shared.submit_own(stream, Command::Expire);
+        return Ok(None);
+    }
+    *cold_trims_left -= 1;
+    cold_trim_point(shared, stream, state, now)
+}
+
+/// The same over the hot tail of a stream that has just been published; `None` unless its earliest record is there.
+pub(super) fn trim_hot(live: &Live, state: &StreamState, now: Timestamp) -> Option<Position> {
+    let limited = !state.options.retention.is_unlimited() && state.records() > 0;
+    let hot = limited && is_hot(live, state.earliest);
+    hot.then(|| {
+        trim_in(
+            state,
+            state.earliest,
+            now,
+            live.runs_from(state.earliest.offset),
+        )
+    })?
+}
+
+fn is_hot(live: &Live, earliest: Position) -> bool {
+    live.hot_start()
+        .is_some_and(|start| start <= earliest.offset)
+}
+
+/// False only if the earliest record is known not to be due. A stream whose records are all of this commit is not due by age.
+fn may_be_due(stream: &Stream, state: &StreamState, now: Timestamp) -> bool {
+    let known = stream.earliest_at(state.earliest.offset);
+    let unknown_age = known.is_none() && state.options.retention.max_age.is_some();
+    unknown_age
+        || rules::retention::is_due(
+            &state.options.retention,
+            state.earliest,
+            state.tail,
+            now,
+            known,
+        )
+}
+
+fn trim_in<'a>(
+    state: &StreamState,
+    from: Position,
+    now: Timestamp,
+    mut runs: impl Iterator<Item = &'a Run>,
+) -> Option<Position> {
+    let first = runs.next()?;
+    let at = Timestamp(first.header.committed_at);
+    let retention = &state.options.retention;
+    if !rules::retention::is_due(retention, from, state.tail, now, Some(at)) {
+        return None;
+    }
+    rules::retention::trim_point(
+        retention,
+        from,
+        state.tail,
+        now,
+        std::iter::once(first).chain(runs),
+    )
+}
+
+fn cold_trim_point(
+    shared: &Shared,
+    stream: &Stream,
+    state: &StreamState,
+    now: Timestamp,
+) -> Result<Option<Position>, StoreError> {
+    let Some(chunks) = &shared.chunks else {
+        return Ok(None);
+    };
+    let mut point = state.earliest;
+    for _ in 0..READS_MAX {
+        let runs = chunks.read(state.id, point.offset, READ_BYTES)?;
+        stream.note_earliest(point.offset, runs.first());
+        let Some(to) = trim_in(state, point, now, runs.iter()) else {
+            break;
+        };
+        note_new_earliest(stream, Some(to), runs.iter());
+        point = to;
+    }
+    Ok((point > state.earliest).then_some(point))
+}
+
+/// Keeps the commit time of the record that is now the earliest, if it is among `runs`.
+fn note_new_earliest<'a>(
+    stream: &Stream,
+    to: Option<Position>,
+    mut runs: impl Iterator<Item = &'a Run>,
+) {
+    if let Some(to) = to {
+        let holds = |run: &&Run| run.header.next_offset() > to.offset.0;
+        stream.note_earliest(to.offset, runs.find(holds));
+    }
+}

@@ -1,0 +1,167 @@
+//! What the committer, the folder, the timers and the readers of one local store share.
+//!
+//! Nothing here decides anything: it is the meeting place. Each field says who writes it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+
+use super::chunks::ChunkStore;
+use super::error::StoreError;
+use super::journal::Row;
+use super::local::LocalOptions;
+use super::timers::Timers;
+use crate::metrics::Metrics;
+use crate::rules::StreamState;
+use crate::stream::{Registry, Resident, Stream, WriteQueues};
+use crate::types::{Clock, Fault};
+
+/// Whether the store serves, and if not, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Opening files or replaying the journal.
+    Starting {
+        /// What it is at.
+        reason: String,
+    },
+    /// Serving.
+    Ready,
+    /// Shutting down: reads go on, writes are refused.
+    Draining,
+    /// A commit failed: reads go on, writes are refused until restarted.
+    Faulted {
+        /// What failed first.
+        reason: String,
+    },
+}
+
+impl Readiness {
+    /// The fault that a write meets in this state.
+    pub fn refusal(&self) -> Option<Fault> {
+        match self {
+            Self::Ready => None,
+            Self::Starting { reason } => Some(Fault::Starting {
+                reason: reason.clone(),
+            }),
+            Self::Draining => Some(Fault::Draining),
+            Self::Faulted { reason } => Some(Fault::StoreFaulted {
+                reason: reason.clone(),
+            }),
+        }
+    }
+}
+
+/// Rows committed and not yet released from memory: the hot tail's budget and the folder's work.
+#[derive(Debug, Default)]
+pub(crate) struct Unfolded {
+    /// Rows the folder has not taken. Committer pushes, folder pops.
+    pub rows: VecDeque<Row>,
+    /// Bytes of those rows.
+    pub row_bytes: usize,
+    /// Bytes of rows the folder has taken but that are still in memory.
+    pub held_bytes: usize,
+    /// The folder shall fold what there is and end.
+    pub stop: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub options: LocalOptions,
+    pub clock: Clock,
+    pub metrics: Arc<Metrics>,
+    pub queues: WriteQueues,
+    pub registry: Registry,
+    /// `None` for a store that keeps everything in memory.
+    pub chunks: Option<ChunkStore>,
+    pub unfolded: Mutex<Unfolded>,
+    pub unfolded_changed: Condvar,
+    /// Rows up to here are in the store. Written by the folder.
+    pub watermark: AtomicU64,
+    /// Rows up to here are no longer in memory. Written by the folder.
+    pub released: AtomicU64,
+    /// Run bytes in memory, of a store without files. Written by the committer.
+    pub memory_bytes: AtomicUsize,
+    pub timers: Timers,
+    /// The committer shall answer what is queued and end.
+    pub stopping: AtomicBool,
+    pub readiness: watch::Sender<Readiness>,
+}
+
+impl Shared {
+    /// The first failure sticks: writes are refused from here on.
+    pub fn fault(&self, error: &StoreError) {
+        let reason = error.to_string();
+        let first = self.readiness.send_if_modified(|state| {
+            let fresh = !matches!(state, Readiness::Faulted { .. });
+            if fresh {
+                *state = Readiness::Faulted {
+                    reason: reason.clone(),
+                };
+            }
+            fresh
+        });
+        if first {
+            tracing::error!(error = %reason, "the store failed; writes are refused until a restart");
+        }
+        self.unfolded_changed.notify_all();
+    }
+
+    /// The sticky fault, if there is one.
+    pub fn faulted(&self) -> Option<Fault> {
+        match &*self.readiness.borrow() {
+            Readiness::Faulted { reason } => Some(Fault::StoreFaulted {
+                reason: reason.clone(),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Brings what the store knows of `stream` into memory, if nobody has. Reads the disk.
+    pub fn ensure_loaded(&self, stream: &Stream) -> Result<(), StoreError> {
+        if stream.is_loaded() {
+            return Ok(());
+        }
+        let mut resident = stream.state.lock();
+        self.load_into(stream, &mut resident)
+    }
+
+    /// As [`Shared::ensure_loaded`], for a caller that holds the state.
+    pub fn load_into(&self, stream: &Stream, resident: &mut Resident) -> Result<(), StoreError> {
+        if matches!(resident, Resident::Loaded(_)) {
+            return Ok(());
+        }
+        let state = match &self.chunks {
+            Some(chunks) => chunks.load(stream.name().as_str())?.map(with_unseen_reads),
+            None => None,
+        };
+        stream.set_loaded(resident, state);
+        Ok(())
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+/// Reads slide a ttl in memory and are written down only every so often: a loaded stream gets the benefit of the doubt.
+fn with_unseen_reads(mut state: StreamState) -> StreamState {
+    if let Some(slack) = touch_interval(&state.options.expiry) {
+        state.touch(state.touched_at.after(slack));
+    }
+    state
+}
+
+/// How far a sliding ttl may move by reads before that is written down: an eighth of it, at most ten seconds.
+pub(crate) fn touch_interval(expiry: &crate::types::Expiry) -> Option<std::time::Duration> {
+    use std::time::Duration;
+    match expiry {
+        crate::types::Expiry::Ttl(seconds) => {
+            Some((Duration::from_secs(*seconds) / 8).min(Duration::from_secs(10)))
+        }
+        _ => None,
+    }
+}
