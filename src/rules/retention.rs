@@ -26,22 +26,15 @@ pub fn trim_point<'a>(
             offset: Offset(header.next_offset()),
             byte: header.next_byte(),
         };
-        if end.offset <= point.offset {
-            continue;
-        }
         if bounds.trims_run(Timestamp(header.committed_at), end) {
-            point = end;
+            point = point.max(end);
             continue;
         }
-        point = trimmed_within(run, point, &bounds).unwrap_or(point);
+        // What one run keeps, no later run loses.
+        point = point.max(first_kept(run, &bounds));
         break;
     }
-    let point = if point.offset > tail.offset {
-        tail
-    } else {
-        point
-    };
-    (point.offset > earliest.offset).then_some(point)
+    (point > earliest).then_some(point.min(tail))
 }
 
 /// Cheap test whether [`trim_point`] could find anything. `earliest_committed_at` is the commit time of the earliest record
@@ -93,11 +86,10 @@ impl<'a> Bounds<'a> {
             .is_some_and(|max_age| committed_at.after(max_age) <= self.now)
     }
 
-    /// True if every record of a run that ends at `end` surely goes.
+    /// True if every record of a run that ends at `end` surely goes. The newest record's run ends at the tail, which never
+    /// lies before `self.byte`, so that record needs no second look here.
     fn trims_run(&self, committed_at: Timestamp, end: Position) -> bool {
-        self.trims_age(committed_at)
-            || end.offset.0 <= self.offset
-            || (end.byte < self.byte && end.offset.0 <= self.newest)
+        self.trims_age(committed_at) || end.offset.0 <= self.offset || end.byte < self.byte
     }
 
     /// True if the record at this position, whose run's age keeps it, goes.
@@ -106,22 +98,21 @@ impl<'a> Bounds<'a> {
     }
 }
 
-/// The position of the first record of `run`, from `from` on, that stays; the run's end if none does.
-fn trimmed_within(run: &Run, from: Position, bounds: &Bounds<'_>) -> Option<Position> {
-    let mut point = None;
+/// The position of the first record of `run` that stays, or the run's end; its age keeps it.
+fn first_kept(run: &Run, bounds: &Bounds<'_>) -> Position {
+    let mut point = Position {
+        offset: Offset(run.header.first_offset),
+        byte: run.header.first_byte,
+    };
     for record in run.records() {
         let Ok(record) = record else { break };
-        let next = Position {
-            offset: Offset(record.offset.saturating_add(1)),
-            byte: record.next_byte(),
-        };
-        if record.offset < from.offset.0 {
-            continue;
-        }
         if !bounds.trims_record(record.offset, record.byte) {
             break;
         }
-        point = Some(next);
+        point = Position {
+            offset: Offset(record.offset.saturating_add(1)),
+            byte: record.next_byte(),
+        };
     }
     point
 }

@@ -26,6 +26,7 @@ fn json_mode_goes_by_the_media_type() {
         "application/json",
         "Application/JSON",
         "application/json; charset=utf-8",
+        "application/json ;x=y",
     ] {
         assert!(Subject::with(of_type(on)).stream().is_json(), "{on}");
     }

@@ -60,6 +60,13 @@ impl Bench {
         };
         prop_assert_eq!(answer, self.model.run(&asked, self.now.0), "{:?}", timed);
         for effect in effects {
+            let is_created = matches!(effect, Effect::Created { .. });
+            prop_assert_eq!(
+                is_created,
+                self.state.is_none(),
+                "{:?} came out of turn",
+                effect
+            );
             self.apply(effect);
         }
         self.compare(&timed.step)
