@@ -1,0 +1,107 @@
+//! The first exchange on a connection: INFO from the server, CONNECT from us, CONNECTED or ERR back.
+//!
+//! Runs under the connect timeout of its caller and reads through the same buffer the reader goes on with, so bytes
+//! that follow CONNECTED are not lost. Until CONNECTED the low frame ceiling for unauthenticated peers holds.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use streamkeeper_protocol::command::Connect;
+use streamkeeper_protocol::event::Info;
+use streamkeeper_protocol::limits::{UNAUTHENTICATED_FRAME_BYTES_MAX, VERSION};
+use streamkeeper_protocol::{Command, Event, frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::config::Config;
+use crate::transport::Transport;
+use crate::{Error, Refusal, ServerInfo};
+
+/// Shakes hands over `transport` and returns what the server said of itself.
+pub(super) async fn run(
+    transport: &mut Box<dyn Transport>,
+    received: &mut BytesMut,
+    config: &Config,
+) -> Result<ServerInfo, Error> {
+    let failed = |source| Error::Connect {
+        address: config.address.clone(),
+        source: Arc::new(source),
+    };
+    let info = match event(transport, received).await.map_err(failed)?? {
+        Event::Info(info) => info,
+        other => return Err(unexpected(other, "INFO")),
+    };
+    if info.version_min > VERSION || info.version_max < VERSION {
+        return Err(Error::Version {
+            server_min: info.version_min,
+            server_max: info.version_max,
+            client: VERSION,
+        });
+    }
+    if info.auth_required && config.token.is_none() {
+        return Err(Error::TokenMissing);
+    }
+    let mut out = BytesMut::new();
+    Command::Connect(Connect {
+        version: VERSION,
+        name: config.name.as_str().into(),
+        library: env!("CARGO_PKG_NAME").into(),
+        library_version: env!("CARGO_PKG_VERSION").into(),
+        token: config.token.clone(),
+    })
+    .encode(0, &mut out);
+    transport.write_all(&out).await.map_err(failed)?;
+    transport.flush().await.map_err(failed)?;
+    match event(transport, received).await.map_err(failed)?? {
+        Event::Connected(connected) => Ok(server_info(&info, connected.session)),
+        other => Err(unexpected(other, "CONNECTED")),
+    }
+}
+
+/// Reads one event.
+async fn event(
+    transport: &mut Box<dyn Transport>,
+    received: &mut BytesMut,
+) -> io::Result<Result<Event, Error>> {
+    loop {
+        match frame::split(received, UNAUTHENTICATED_FRAME_BYTES_MAX) {
+            Ok(Some(frame)) => return Ok(Event::decode(&frame).map_err(Error::from)),
+            Ok(None) => {}
+            Err(error) => return Ok(Err(error.into())),
+        }
+        if transport.read_buf(received).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+/// The error for an event that is not the `wanted` one: the server's refusal, or a violation.
+fn unexpected(event: Event, wanted: &str) -> Error {
+    match event {
+        Event::Err(error) => Refusal::from(error).into(),
+        other => Error::Protocol {
+            detail: format!("{} where {wanted} was due", other.kind().as_str()),
+        },
+    }
+}
+
+fn server_info(info: &Info, session: u64) -> ServerInfo {
+    ServerInfo {
+        id: info.server_id.to_string(),
+        version: info.server_version.to_string(),
+        session,
+        heartbeat: Duration::from_millis(info.heartbeat_ms.into()),
+        frame_bytes_max: info.limits.frame_bytes_max,
+        record_bytes_max: info.limits.record_bytes_max,
+        batch_records_max: info.limits.batch_records_max,
+        subscriptions_max: info.limits.subscriptions_max,
+        features: info
+            .features
+            .iter()
+            .flat_map(|names| names.split(','))
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    }
+}

@@ -1,0 +1,11 @@
+//! The client's behaviour against a scripted server: one file per behaviour.
+//!
+//! `support` plays the server over loopback sockets or an in-memory pipe, with bytes from the protocol crate, and
+//! does exactly what each test tells it to: what a healthy broker would not do can be tested too. Nothing here
+//! needs the broker. Tests wait for events, never for time; where time matters, tokio's clock is paused.
+
+mod support;
+
+mod handshake;
+mod requests;
+mod subscribing;
