@@ -27,11 +27,11 @@ pub fn trim_point<'a>(
             byte: header.next_byte(),
         };
         if bounds.trims_run(Timestamp(header.committed_at), end) {
-            point = point.max(end);
+            point = end;
             continue;
         }
         // What one run keeps, no later run loses.
-        point = point.max(first_kept(run, &bounds));
+        point = first_kept(run, &bounds);
         break;
     }
     (point > earliest).then_some(point.min(tail))
