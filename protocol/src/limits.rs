@@ -160,14 +160,17 @@ pub(crate) const ERROR_MESSAGE: Bound = bound(
     ERROR_MESSAGE_BYTES_MAX,
     ErrorCode::MalformedFrame,
 );
-/// Text and bytes of an event whose only limit is the frame's.
+/// Text of an event whose only limit is that of a `str`.
 pub(crate) const EVENT_TEXT: Bound = bound("text", 0, u16::MAX as usize, ErrorCode::MalformedFrame);
+/// An optional field of an event: what an encoder writes at most.
+pub(crate) const EVENT_FIELD: Bound =
+    bound("field", 0, FIELD_VALUE_BYTES_MAX, ErrorCode::MalformedFrame);
 
 /// Bytes of one optional field's value that an encoder writes at most.
 ///
 /// Larger than every limit of a field, so that a value cut here is still refused by the receiver, and small
 /// enough that the fields of any frame fit their 16-bit total.
-pub(crate) const FIELD_VALUE_BYTES_MAX: usize = 4_096;
+pub const FIELD_VALUE_BYTES_MAX: usize = 4_096;
 
 /// The limits a server announces in INFO; what a client may send, and what either end must be able to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

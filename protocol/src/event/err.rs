@@ -11,7 +11,7 @@ use crate::code::ErrorCode;
 use crate::error::WireError;
 use crate::fields::ErrField;
 use crate::flags::ERR_FATAL;
-use crate::limits::{ERROR_MESSAGE, ERROR_MESSAGE_BYTES_MAX, EVENT_TEXT};
+use crate::limits::{ERROR_MESSAGE, ERROR_MESSAGE_BYTES_MAX, EVENT_FIELD};
 use crate::wire::fields::{Entries, Value, fields, fields_bytes, put_fields};
 use crate::wire::read::{text, u16, whole};
 use crate::wire::write::{cut, put_bytes16};
@@ -109,7 +109,7 @@ impl Body for ErrorEvent {
             current_epoch: fields.u64(ErrField::CurrentEpoch),
             tail: fields.u64(ErrField::Tail),
             earliest: fields.u64(ErrField::Earliest),
-            last_seq: fields.bytes(ErrField::LastSeq, EVENT_TEXT)?,
+            last_seq: fields.bytes(ErrField::LastSeq, EVENT_FIELD)?,
             retry_after_ms: fields.u64(ErrField::RetryAfterMs),
         })
     }

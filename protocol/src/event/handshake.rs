@@ -6,7 +6,7 @@ use nom::Parser;
 use super::EventKind;
 use crate::error::WireError;
 use crate::fields::InfoField;
-use crate::limits::{EVENT_TEXT, Limits};
+use crate::limits::{EVENT_FIELD, EVENT_TEXT, Limits};
 use crate::wire::fields::{Entries, Value, fields, fields_bytes, put_fields};
 use crate::wire::read::{Parsed, bool, text, u16, u32, u64, whole};
 use crate::wire::write::{put_text, text_bytes};
@@ -108,7 +108,7 @@ impl Body for Info {
             whole(Self::KIND, body, |input| parts.parse_complete(input))?;
         let (server_id, server_version) = names;
         let (version_min, version_max, heartbeat_ms, auth_required, limits) = numbers;
-        let features = fields.text(InfoField::Features, EVENT_TEXT)?;
+        let features = fields.text(InfoField::Features, EVENT_FIELD)?;
         Ok(Self {
             server_id,
             server_version,

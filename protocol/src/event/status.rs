@@ -9,7 +9,7 @@ use crate::command::Storage;
 use crate::error::WireError;
 use crate::fields::StatusField;
 use crate::flags::STATUS_CLOSED;
-use crate::limits::EVENT_TEXT;
+use crate::limits::{EVENT_FIELD, EVENT_TEXT};
 use crate::wire::fields::{Entries, Value, fields, fields_bytes, put_fields};
 use crate::wire::read::{text, u8, u64, whole};
 use crate::wire::write::{put_text, text_bytes};
@@ -112,7 +112,7 @@ impl Body for Status {
             max_age_ms: fields.u64(StatusField::MaxAgeMs),
             max_records: fields.u64(StatusField::MaxRecords),
             max_bytes: fields.u64(StatusField::MaxBytes),
-            last_seq: fields.bytes(StatusField::LastSeq, EVENT_TEXT)?,
+            last_seq: fields.bytes(StatusField::LastSeq, EVENT_FIELD)?,
             last_append_at: fields.u64(StatusField::LastAppendAt),
         })
     }

@@ -1,0 +1,1 @@
+//! SPEC.md against the code.
