@@ -104,7 +104,7 @@ impl Broker {
     /// The handle of a name; the stream itself need not exist. Commands to it are applied in the order they are submitted.
     pub fn stream(&self, name: &str) -> Result<Arc<Stream>, NameError> {
         let memory = &self.inner.memory.shared.registry;
-        match memory.get(name) {
+        match memory.get(name).filter(|stream| stream.is_claimed()) {
             Some(stream) => Ok(stream),
             None => self.inner.durable.shared.registry.get_or_create(name),
         }
@@ -136,8 +136,7 @@ impl Broker {
             .shared
             .ensure_loaded(stream)
             .map_err(|error| crate::fanout::read_fault(&error))?;
-        let exists = stream.live().view.is_some();
-        Ok(exists || stream.has_queued())
+        Ok(stream.is_claimed())
     }
 
     /// Puts a command on its stream's write queue, or gives it back if the queue is full: wait for [`Broker::space`]

@@ -28,6 +28,15 @@ struct PlacedRun {
     range: Range<usize>,
 }
 
+/// What one stream's queue gave to this commit.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub stream: Arc<Stream>,
+    pub commands: usize,
+    /// When the oldest of them was queued.
+    pub since: Instant,
+}
+
 /// A stream with effects in this commit.
 #[derive(Debug)]
 pub(super) struct Touched {
@@ -44,8 +53,8 @@ pub(super) struct Commit {
     pub at: Timestamp,
     pub touched: Vec<Touched>,
     pub answers: Vec<(Completion, Reply)>,
-    /// When the oldest command of each stream was queued.
-    pub queued_since: Vec<Instant>,
+    /// What was taken from the queues, stream by stream.
+    pub parts: Vec<Part>,
     pub records: u64,
     pub record_bytes: u64,
     pub appends: u64,
@@ -62,7 +71,7 @@ impl Commit {
             at,
             touched: Vec::new(),
             answers: Vec::new(),
-            queued_since: Vec::new(),
+            parts: Vec::new(),
             records: 0,
             record_bytes: 0,
             appends: 0,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::commit::{Commit, Touched};
+use super::commit::{Commit, Part, Touched};
 use super::error::StoreError;
 use super::journal::{Journal, Row};
 use super::retention;
@@ -96,9 +96,12 @@ impl Committer {
     }
 
     fn refuse_all(&mut self, drained: Vec<Drained>, fault: &Fault) {
-        for submission in drained.into_iter().flat_map(|d| d.submissions) {
-            self.completions
-                .complete(submission.completion, Err(Error::Fault(fault.clone())));
+        for part in drained {
+            part.stream.answered(part.submissions.len());
+            for submission in part.submissions {
+                self.completions
+                    .complete(submission.completion, Err(Error::Fault(fault.clone())));
+            }
         }
         self.completions.flush();
     }
@@ -116,6 +119,9 @@ impl Committer {
             Err(error) => self.give_up(&mut commit, &error),
         }
         self.measure(&commit, begun);
+        for part in &commit.parts {
+            part.stream.answered(part.commands);
+        }
         for (completion, reply) in commit.answers {
             self.completions.complete(completion, reply);
         }
@@ -130,6 +136,12 @@ impl Committer {
             since,
         } = part;
         let handle = Arc::clone(&stream);
+        let commands = submissions.len();
+        commit.parts.push(Part {
+            stream: Arc::clone(&stream),
+            commands,
+            since,
+        });
         let mut resident = handle.state.lock();
         if let Err(error) = self.shared.load_into(&handle, &mut resident) {
             let fault = Fault::Read {
@@ -145,7 +157,6 @@ impl Committer {
             return;
         };
         slide_ttl(state.as_mut(), &handle);
-        commit.queued_since.push(since);
         commit.begin_stream(stream);
         let mut changed = false;
         for Submission {
@@ -376,10 +387,10 @@ impl Committer {
             metrics.commit_records.record_count(commit.records);
         }
         let now = Instant::now();
-        for since in &commit.queued_since {
+        for part in &commit.parts {
             metrics
                 .confirm_seconds
-                .record_duration(now.duration_since(*since));
+                .record_duration(now.duration_since(part.since));
         }
     }
 }

@@ -15,7 +15,7 @@ mod queue;
 mod registry;
 mod submission;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -51,6 +51,8 @@ pub struct Stream {
     pub(crate) state: Mutex<Resident>,
     live: Mutex<Live>,
     loaded: AtomicBool,
+    /// Commands queued and not answered yet.
+    unanswered: AtomicUsize,
     /// Newest journal row that holds something of this stream.
     last_row: AtomicU64,
     /// Last read, in microseconds since the epoch: slides a ttl without a commit per read.
@@ -72,6 +74,7 @@ impl Stream {
             state: Mutex::default(),
             live: Mutex::default(),
             loaded: AtomicBool::new(false),
+            unanswered: AtomicUsize::new(0),
             last_row: AtomicU64::new(0),
             last_read: AtomicU64::new(0),
             used: AtomicBool::new(true),
@@ -150,9 +153,14 @@ impl Stream {
             .map(|(_, at)| at)
     }
 
-    /// True if commands wait in the write queue.
-    pub(crate) fn has_queued(&self) -> bool {
-        !self.pending.lock().is_empty()
+    /// True if the stream exists, or commands that may create it are not answered yet.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.unanswered.load(Ordering::Acquire) > 0 || self.live.lock().view.is_some()
+    }
+
+    /// Notes that `commands` of the queue are published and about to be answered.
+    pub(crate) fn answered(&self, commands: usize) {
+        self.unanswered.fetch_sub(commands, Ordering::AcqRel);
     }
 
     fn note_use(&self) {

@@ -111,6 +111,7 @@ impl WriteQueues {
     ) {
         let cost = submission.command.queued_bytes();
         stream.note_use();
+        stream.unanswered.fetch_add(1, Ordering::AcqRel);
         self.bytes.fetch_add(cost, Ordering::Relaxed);
         pending.bytes += cost;
         pending.submissions.push_back(submission);
