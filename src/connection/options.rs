@@ -1,0 +1,33 @@
+//! Limits and times of the socket side of a connection.
+
+use std::time::Duration;
+
+/// Limits and times of every connection of a server.
+#[derive(Clone, Debug)]
+pub struct ConnectionOptions {
+    /// The peer must be connected (CONNECT accepted) this long after the socket was.
+    pub connect_timeout: Duration,
+    /// A frame must be complete this long after its first byte. Time in which the broker does not read is not counted.
+    pub frame_timeout: Duration,
+    /// A peer whose socket takes nothing for this long, while something is to be written, is disconnected.
+    pub write_timeout: Duration,
+    /// How long a peer that was told that the connection ends may take to close its side.
+    pub linger: Duration,
+    /// How long answers under way are waited for after the peer has closed its sending side.
+    pub half_closed_timeout: Duration,
+    /// The connection is not read further while this much waits to be written to it.
+    pub unsent_bytes_max: usize,
+}
+
+impl Default for ConnectionOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            frame_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            linger: Duration::from_secs(1),
+            half_closed_timeout: Duration::from_secs(5),
+            unsent_bytes_max: 1 << 20,
+        }
+    }
+}

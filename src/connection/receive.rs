@@ -1,0 +1,99 @@
+//! The reading half of a connection's turn: unblock, read once, split, dispatch, kick.
+//!
+//! Reading pauses while the session cannot take another frame or too much waits to be sent. Frames already read stay in
+//! the buffer, unsplit, until then.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Connection;
+use crate::session::Failure;
+
+/// Why a connection cannot go on.
+pub(super) enum Broken {
+    /// The socket failed.
+    Socket(io::Error),
+    /// The peer broke the protocol.
+    Peer(Failure),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// True if anything moved: a frame was dispatched, bytes or the end came in.
+    pub(super) fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
+        self.unblock(cx);
+        let dispatched = self.dispatch()?;
+        if self.input_ended || !self.may_receive() {
+            self.deadlines.pause();
+            return Ok(dispatched);
+        }
+        self.deadlines.listen(self.now);
+        let filled = match self.input.poll_fill(cx, &mut self.socket) {
+            Poll::Pending => {
+                self.input_drained = true;
+                return Ok(dispatched);
+            }
+            Poll::Ready(filled) => filled.map_err(Broken::Socket)?,
+        };
+        self.input_drained = false;
+        if filled == 0 {
+            self.end_of_input();
+            return Ok(true);
+        }
+        self.deadlines.heard(self.now);
+        self.dispatch()?;
+        Ok(true)
+    }
+
+    /// Whether the peer may be read. What is unsent is bounded by not letting it ask for more.
+    fn may_receive(&self) -> bool {
+        self.session.may_receive() && self.output.len() < self.options.unsent_bytes_max
+    }
+
+    /// Tries a held-back submission again once its queue has room.
+    fn unblock(&mut self, cx: &mut Context<'_>) {
+        while let Some(space) = &mut self.space {
+            if space.as_mut().poll(cx).is_pending() {
+                return;
+            }
+            self.space = self.session.retry();
+        }
+    }
+
+    /// Splits and dispatches whole frames while the session takes them. True if there was one.
+    fn dispatch(&mut self) -> Result<bool, Broken> {
+        let mut dispatched = false;
+        while self.may_receive() {
+            let limit = self.session.frame_bytes_max();
+            let split = self.input.split(limit);
+            let Some(frame) = split.map_err(|error| Broken::Peer(error.into()))? else {
+                self.deadlines
+                    .split(self.now, !self.input.is_empty(), dispatched);
+                break;
+            };
+            dispatched = true;
+            let received = self.session.receive(&frame, &mut self.output);
+            received.map_err(Broken::Peer)?;
+            if self.session.is_connected() {
+                self.deadlines.connected();
+            }
+        }
+        if dispatched {
+            self.session.kick();
+            if self.space.is_none() {
+                self.space = self.session.space();
+            }
+        }
+        Ok(dispatched)
+    }
+
+    /// The peer sends nothing more, but may still read answers. Subscriptions end: nobody could stop them.
+    fn end_of_input(&mut self) {
+        self.input_ended = true;
+        self.session.end_subscriptions();
+        self.deadlines.pause();
+        self.deadlines
+            .leave_by(self.now + self.options.half_closed_timeout);
+    }
+}

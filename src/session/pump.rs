@@ -1,0 +1,209 @@
+//! From cursors to DELIVER frames.
+//!
+//! Subscriptions take turns: each delivers one frame, cut to its credit, and goes behind the others, until the write buffer
+//! holds enough. So replies are never far behind deliveries, and a peer that does not read stops its own pump.
+
+use std::sync::Arc;
+
+use streamkeeper_protocol::Run;
+use streamkeeper_protocol::event::{EndReason, deliver};
+
+use super::outbox::{News, Outbox};
+use super::subscriptions::{Place, Subscription, Subscriptions};
+use super::write_buffer::WriteBuffer;
+use super::{SessionContext, convert};
+use crate::fanout::{Cursor, Step};
+use crate::metrics::Metrics;
+use crate::types::Error;
+
+/// The pump stops when this much waits to be written: enough to fill a socket, little to wait behind.
+const UNSENT_BYTES_MAX: usize = 256 << 10;
+
+/// What one look at a subscription came to.
+enum Looked {
+    /// Something was delivered; there may be more.
+    Delivered,
+    /// Nothing until something happens.
+    Rests,
+    /// It is to be read from the store.
+    Behind,
+    /// It is over.
+    Ended {
+        reason: EndReason,
+        earliest: Option<u64>,
+    },
+}
+
+impl Subscriptions {
+    /// Delivers what there is, as long as `out` holds little.
+    pub(super) fn pump(
+        &mut self,
+        context: &Arc<SessionContext>,
+        outbox: &Arc<Outbox>,
+        out: &mut WriteBuffer,
+    ) {
+        while out.len() < UNSENT_BYTES_MAX
+            && let Some(slot) = self.ready.pop_front()
+        {
+            let Some(subscription) = self.slot(slot) else {
+                continue;
+            };
+            subscription.queued = false;
+            match look(subscription, context, out) {
+                Looked::Delivered => self.wake(slot),
+                Looked::Rests => {}
+                Looked::Behind => self.load(slot, context, outbox),
+                Looked::Ended { reason, earliest } => self.end(slot, 0, reason, earliest, out),
+            }
+        }
+    }
+
+    /// Sends the cursor of `slot` to read the store, or lets it wait until fewer are away.
+    fn load(&mut self, slot: u32, context: &Arc<SessionContext>, outbox: &Arc<Outbox>) {
+        if self.loading >= context.options.loads_max {
+            self.waiting.push_back(slot);
+            return;
+        }
+        let Some(token) = self.token(slot) else {
+            return;
+        };
+        let Some(subscription) = self.slot(slot) else {
+            return;
+        };
+        let max_bytes = bytes_max(subscription, context);
+        let mut cursor = match std::mem::replace(&mut subscription.place, Place::Away) {
+            Place::Here(cursor) => cursor,
+            other => {
+                subscription.place = other;
+                return;
+            }
+        };
+        self.loading += 1;
+        let outbox = Arc::clone(outbox);
+        self.spawn(async move {
+            let step = cursor.load(max_bytes).await;
+            outbox.tell(News::Loaded {
+                token,
+                cursor,
+                step,
+            });
+        });
+    }
+
+    /// A cursor comes back from the store.
+    pub(super) fn loaded(
+        &mut self,
+        context: &SessionContext,
+        token: u64,
+        cursor: Cursor,
+        step: Result<Step, Error>,
+        out: &mut WriteBuffer,
+    ) {
+        self.loading = self.loading.saturating_sub(1);
+        if let Some(waiting) = self.waiting.pop_front() {
+            self.wake(waiting);
+        }
+        let Some(slot) = self.returned(token, cursor) else {
+            return;
+        };
+        let Some(subscription) = self.slot(slot) else {
+            return;
+        };
+        let looked = match step {
+            Ok(step) => take(subscription, step, context.broker.metrics(), out),
+            Err(error) => failed(subscription.id, &error),
+        };
+        match looked {
+            // Looked again even if the cursor was idle: it is told of the next change only by its own look.
+            Looked::Delivered | Looked::Rests | Looked::Behind => self.wake(slot),
+            Looked::Ended { reason, earliest } => self.end(slot, 0, reason, earliest, out),
+        }
+    }
+}
+
+/// The most that a subscription may be sent in one frame.
+fn bytes_max(subscription: &Subscription, context: &SessionContext) -> usize {
+    let credit = usize::try_from(subscription.credit).unwrap_or(0);
+    credit.min(context.options.deliver_bytes_max)
+}
+
+fn look(
+    subscription: &mut Subscription,
+    context: &SessionContext,
+    out: &mut WriteBuffer,
+) -> Looked {
+    let max_bytes = bytes_max(subscription, context);
+    let Place::Here(cursor) = &mut subscription.place else {
+        return Looked::Rests;
+    };
+    if max_bytes == 0 {
+        return Looked::Rests;
+    }
+    let step = cursor.poll(max_bytes);
+    take(subscription, step, context.broker.metrics(), out)
+}
+
+fn take(
+    subscription: &mut Subscription,
+    step: Step,
+    metrics: &Metrics,
+    out: &mut WriteBuffer,
+) -> Looked {
+    match step {
+        Step::Runs(runs) => {
+            deliver(subscription, &runs, metrics, out);
+            Looked::Delivered
+        }
+        Step::Idle => Looked::Rests,
+        Step::Behind => Looked::Behind,
+        Step::End {
+            reason,
+            next: _,
+            earliest,
+        } => {
+            let reason = convert::end_reason(reason);
+            let trimmed = reason == EndReason::TrimmedPast;
+            Looked::Ended {
+                reason,
+                earliest: trimmed.then_some(earliest.0),
+            }
+        }
+    }
+}
+
+fn deliver(
+    subscription: &mut Subscription,
+    runs: &[Run],
+    metrics: &Metrics,
+    out: &mut WriteBuffer,
+) {
+    let Some(last) = runs.last() else { return };
+    let bytes: usize = runs.iter().map(Run::encoded_bytes).sum();
+    deliver::encode_header(subscription.id, bytes, out.tail());
+    out.push_runs(runs);
+    subscription.next = last.header.next_offset();
+    let cost = i64::try_from(bytes).unwrap_or(i64::MAX);
+    subscription.credit = subscription.credit.saturating_sub(cost);
+    let records = runs.iter().map(|run| u64::from(run.header.count)).sum();
+    metrics.delivered_records.increment(records);
+    metrics
+        .delivered_bytes
+        .increment(u64::try_from(bytes).unwrap_or(u64::MAX));
+    if let Place::Here(cursor) = &subscription.place {
+        let lag = cursor.tail().offset.0.saturating_sub(subscription.next);
+        metrics.delivery_lag_records.record_count(lag);
+    }
+}
+
+fn failed(subscription: u32, error: &Error) -> Looked {
+    let reason = match error {
+        Error::Fault(fault) => convert::fault_reason(fault),
+        // Loading refuses nothing; if it ever does, the client reads on and is told why.
+        Error::Refused(_) => EndReason::Unavailable,
+    };
+    tracing::warn!(subscription, %error, "a subscription ends: its stream cannot be read");
+    Looked::Ended {
+        reason,
+        earliest: None,
+    }
+}
