@@ -298,3 +298,31 @@ fn version_1_of_a_state_has_not_changed() {
     let expected = format!("01 0000000000000007 00000001 6e {options} {rest}").replace(' ', "");
     assert_eq!(hex(&encode_state(&state, "n")[4..]), expected);
 }
+
+/// A duration of this many seconds has no room for the second that a billion nanoseconds carry.
+#[test]
+fn nanoseconds_that_make_a_second_are_refused() {
+    let mut state = StreamState::new(STREAM, Arc::default(), Timestamp(0));
+    let max_age = Some(Duration::new(u64::MAX, 999_999_999));
+    let retention = Retention {
+        max_age,
+        ..Retention::default()
+    };
+    state.options = Arc::new(CreateOptions {
+        retention,
+        ..CreateOptions::default()
+    });
+    let body = encode_state(&state, "n")[SEAL_BYTES..].to_vec();
+    let (right, wrong) = (
+        999_999_999_u32.to_be_bytes(),
+        1_000_000_000_u32.to_be_bytes(),
+    );
+    let at = body.windows(4).position(|window| window == right).unwrap();
+    let wrong = [&body[..at], &wrong, &body[at + 4..]].concat();
+    let refused = decode_state(&sealed(STATE_VERSION, &wrong)).map(drop);
+    assert_eq!(refused, Err(CodecError::Value { field: "max_age" }));
+    assert_eq!(
+        decode_state(&sealed(STATE_VERSION, &body)).map(|(state, _)| state),
+        Ok(state)
+    );
+}
