@@ -6,11 +6,14 @@ use std::time::Duration;
 use streamkeeper::broker::{Broker, BrokerOptions};
 use streamkeeper::storage::{ReadLimits, Storage};
 use streamkeeper::types::{
-    AppendOptions, CreateOptions, Error, Offset, RecordBlock, Refusal, Retention, Start, StorageKind, StreamName,
+    AppendOptions, CreateOptions, Error, Offset, RecordBlock, Refusal, Retention, Start,
+    StorageKind, StreamName,
 };
 
 async fn open(directory: &Path) -> Broker {
-    Broker::open(BrokerOptions::in_directory(directory)).await.expect("the broker opens")
+    Broker::open(BrokerOptions::in_directory(directory))
+        .await
+        .expect("the broker opens")
 }
 
 fn name(text: &str) -> StreamName {
@@ -19,15 +22,25 @@ fn name(text: &str) -> StreamName {
 
 async fn append(broker: &Broker, stream: &StreamName, payload: &str) {
     let batch = RecordBlock::from_payloads([payload]);
-    broker.append(stream, batch, AppendOptions::default()).await.expect("the append is confirmed");
+    broker
+        .append(stream, batch, AppendOptions::default())
+        .await
+        .expect("the append is confirmed");
 }
 
 async fn payloads(broker: &Broker, stream: &StreamName) -> Vec<String> {
     let mut payloads = Vec::new();
     let mut from = Start::Beginning;
     loop {
-        let read = broker.read_messages(stream, from, ReadLimits::default()).await.expect("the read succeeds");
-        payloads.extend(read.messages.iter().map(|m| String::from_utf8_lossy(&m.payload).into_owned()));
+        let read = broker
+            .read_messages(stream, from, ReadLimits::default())
+            .await
+            .expect("the read succeeds");
+        payloads.extend(
+            read.messages
+                .iter()
+                .map(|m| String::from_utf8_lossy(&m.payload).into_owned()),
+        );
         from = Start::At(read.next.offset);
         if !read.has_more {
             return payloads;
@@ -40,7 +53,10 @@ async fn confirmed_records_are_there_after_a_clean_reopen() {
     let directory = tempfile::tempdir().expect("a directory");
     let stream = name("orders");
     let broker = open(directory.path()).await;
-    broker.create(&stream, CreateOptions::default()).await.expect("created");
+    broker
+        .create(&stream, CreateOptions::default())
+        .await
+        .expect("created");
     for n in 0..100 {
         append(&broker, &stream, &n.to_string()).await;
     }
@@ -50,7 +66,10 @@ async fn confirmed_records_are_there_after_a_clean_reopen() {
     let expected: Vec<String> = (0..100).map(|n| n.to_string()).collect();
     assert_eq!(payloads(&broker, &stream).await, expected);
     append(&broker, &stream, "100").await;
-    assert_eq!(broker.current_offset(&stream).await.expect("there").offset, Offset(101));
+    assert_eq!(
+        broker.current_offset(&stream).await.expect("there").offset,
+        Offset(101)
+    );
     broker.close_all().await;
 }
 
@@ -63,7 +82,10 @@ async fn records_read_the_same_from_memory_and_from_the_store() {
     let broker = Broker::open(options).await.expect("opens");
     let streams: Vec<StreamName> = (0..5).map(|n| name(&format!("s{n}"))).collect();
     for stream in &streams {
-        broker.create(stream, CreateOptions::default()).await.expect("created");
+        broker
+            .create(stream, CreateOptions::default())
+            .await
+            .expect("created");
     }
     for round in 0..400 {
         for stream in &streams {
@@ -82,10 +104,25 @@ async fn retention_by_records_holds_at_once_and_after_a_reopen() {
     let directory = tempfile::tempdir().expect("a directory");
     let stream = name("limited");
     let broker = open(directory.path()).await;
-    let retention = Retention { max_records: Some(3), ..Retention::default() };
-    broker.create(&stream, CreateOptions { retention, ..CreateOptions::default() }).await.expect("created");
+    let retention = Retention {
+        max_records: Some(3),
+        ..Retention::default()
+    };
+    broker
+        .create(
+            &stream,
+            CreateOptions {
+                retention,
+                ..CreateOptions::default()
+            },
+        )
+        .await
+        .expect("created");
     let batch = RecordBlock::from_payloads((0..10).map(|n| n.to_string()));
-    broker.append(&stream, batch, AppendOptions::default()).await.expect("appended");
+    broker
+        .append(&stream, batch, AppendOptions::default())
+        .await
+        .expect("appended");
     assert_eq!(payloads(&broker, &stream).await, ["7", "8", "9"]);
     append(&broker, &stream, "10").await;
     assert_eq!(payloads(&broker, &stream).await, ["8", "9", "10"]);
@@ -93,8 +130,15 @@ async fn retention_by_records_holds_at_once_and_after_a_reopen() {
     drop(broker);
     let broker = open(directory.path()).await;
     assert_eq!(payloads(&broker, &stream).await, ["8", "9", "10"]);
-    let refused = broker.read(&stream, Start::At(Offset(0)), ReadLimits::default()).await;
-    assert_eq!(refused, Err(Error::Refused(Refusal::Trimmed { earliest: Offset(8) })));
+    let refused = broker
+        .read(&stream, Start::At(Offset(0)), ReadLimits::default())
+        .await;
+    assert_eq!(
+        refused,
+        Err(Error::Refused(Refusal::Trimmed {
+            earliest: Offset(8)
+        }))
+    );
     broker.close_all().await;
 }
 
@@ -103,14 +147,32 @@ async fn a_stream_in_memory_takes_a_name_of_its_own() {
     let directory = tempfile::tempdir().expect("a directory");
     let broker = open(directory.path()).await;
     let stream = name("scratch");
-    let memory = CreateOptions { storage: StorageKind::Memory, ..CreateOptions::default() };
-    broker.create(&stream, memory.clone()).await.expect("created");
+    let memory = CreateOptions {
+        storage: StorageKind::Memory,
+        ..CreateOptions::default()
+    };
+    broker
+        .create(&stream, memory.clone())
+        .await
+        .expect("created");
     append(&broker, &stream, "a").await;
     let other = broker.create(&stream, CreateOptions::default()).await;
     assert_eq!(other, Err(Error::Refused(Refusal::AlreadyExists)));
-    assert!(broker.create(&stream, memory).await.expect("exists").existed);
+    assert!(
+        broker
+            .create(&stream, memory)
+            .await
+            .expect("exists")
+            .existed
+    );
     broker.delete(&stream).await.expect("deleted");
-    assert!(!broker.create(&stream, CreateOptions::default()).await.expect("created").existed);
+    assert!(
+        !broker
+            .create(&stream, CreateOptions::default())
+            .await
+            .expect("created")
+            .existed
+    );
     assert_eq!(payloads(&broker, &stream).await, Vec::<String>::new());
     broker.close_all().await;
 }
@@ -120,17 +182,29 @@ async fn a_long_poll_wakes_with_the_record() {
     let directory = tempfile::tempdir().expect("a directory");
     let broker = open(directory.path()).await;
     let stream = name("polled");
-    broker.create(&stream, CreateOptions::default()).await.expect("created");
+    broker
+        .create(&stream, CreateOptions::default())
+        .await
+        .expect("created");
     let reader = {
         let (broker, stream) = (broker.clone(), stream.clone());
-        let limits = ReadLimits { wait: Duration::from_secs(20), ..ReadLimits::default() };
+        let limits = ReadLimits {
+            wait: Duration::from_secs(20),
+            ..ReadLimits::default()
+        };
         tokio::spawn(async move { broker.read(&stream, Start::Now, limits).await })
     };
     tokio::task::yield_now().await;
     append(&broker, &stream, "news").await;
-    let mut data = reader.await.expect("the reader ends").expect("the read succeeds");
+    let mut data = reader
+        .await
+        .expect("the reader ends")
+        .expect("the read succeeds");
     if data.bytes.is_empty() {
-        data = broker.read(&stream, Start::Beginning, ReadLimits::default()).await.expect("reads");
+        data = broker
+            .read(&stream, Start::Beginning, ReadLimits::default())
+            .await
+            .expect("reads");
     }
     assert_eq!(data.bytes, "news");
     broker.close_all().await;

@@ -9,11 +9,5 @@ mod watch;
 
 pub use cursor::{Cursor, EndReason, Step};
 pub(crate) use cursor::{blocking, loaded, read_fault, readable};
+pub use crate::stream::Watcher;
 pub use watch::{Bell, StreamChanges};
-
-/// Someone to wake when a stream changes.
-pub trait Watcher: Send + Sync {
-    /// Something changed for the cursor registered with `token`. Runs on the committer thread: must not block. May come more
-    /// often than there are changes.
-    fn wake(&self, token: u64);
-}

@@ -17,6 +17,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 use redb::{
     Builder, Database, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction,
 };
@@ -86,7 +87,8 @@ pub struct Due {
 /// The open store.
 #[derive(Debug)]
 pub struct ChunkStore {
-    database: Database,
+    /// `None` once closed.
+    database: RwLock<Option<Database>>,
 }
 
 impl ChunkStore {
@@ -94,7 +96,9 @@ impl ChunkStore {
     pub fn open(directory: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
         let database =
             super::open_database(Builder::new().set_cache_size(cache_bytes), directory, FILE)?;
-        let store = Self { database };
+        let store = Self {
+            database: RwLock::new(Some(database)),
+        };
         if !store.has_tables()? {
             let write = store.begin_write()?;
             write.open_table(NAMES).map_err(failed)?;
@@ -119,14 +123,23 @@ impl ChunkStore {
             .is_some())
     }
 
+    /// Closes the file, so that it can be opened again at once, whoever still holds this handle.
+    pub fn close(&self) {
+        drop(self.database.write().take());
+    }
+
     pub(super) fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
-        let mut write = self.database.begin_write().map_err(failed)?;
+        let database = self.database.read();
+        let database = database.as_ref().ok_or(StoreError::Closed)?;
+        let mut write = database.begin_write().map_err(failed)?;
         write.set_quick_repair(true);
         Ok(write)
     }
 
     fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
-        self.database.begin_read().map_err(failed)
+        let database = self.database.read();
+        let database = database.as_ref().ok_or(StoreError::Closed)?;
+        database.begin_read().map_err(failed)
     }
 
     /// Watermark and counters.

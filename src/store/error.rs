@@ -45,6 +45,9 @@ pub enum StoreError {
         /// What was looked for.
         what: String,
     },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
     /// Another process has the data directory open.
     #[error("{} is in use by another streamkeeper: stop that one, or give this one another --data directory", path.display())]
     Locked {

@@ -135,6 +135,9 @@ impl LocalStore {
         self.stop_folder();
         let folder = self.folder.lock().take();
         join("folder", folder);
+        if let Some(chunks) = &self.shared.chunks {
+            chunks.close();
+        }
     }
 
     fn signal(&self) {

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::fanout::Watcher;
 use crate::rules::StreamState;
 use crate::types::{
     CreateOptions, DeleteReason, Expiry, Metadata, Offset, Position, Run, StorageKind, StreamId,
@@ -96,6 +95,13 @@ pub struct Gone {
     pub id: StreamId,
     /// Why it ended.
     pub reason: DeleteReason,
+}
+
+/// Someone to wake when a stream changes.
+pub trait Watcher: Send + Sync {
+    /// Something changed for the cursor registered with `token`. Runs on the committer thread: must not block. May come more
+    /// often than there are changes.
+    fn wake(&self, token: u64);
 }
 
 /// Who is woken at the next change.

@@ -42,7 +42,10 @@ pub enum Clock {
 impl Clock {
     /// A manual clock that starts at `start`.
     pub fn manual(start: Timestamp) -> (Self, Arc<ManualClock>) {
-        let clock = Arc::new(ManualClock { now: AtomicU64::new(start.0), moved: Notify::new() });
+        let clock = Arc::new(ManualClock {
+            now: AtomicU64::new(start.0),
+            moved: Notify::new(),
+        });
         (Self::Manual(Arc::clone(&clock)), clock)
     }
 
@@ -81,10 +84,16 @@ impl Clock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the system clock"
+)]
 fn system_micros() -> u64 {
     // A clock set before 1970 reads as the epoch: expiries then fire late, never early.
-    SystemTime::now().duration_since(UNIX_EPOCH).map(micros).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map(micros)
+        .unwrap_or_default()
 }
 
 /// The hand on a [`Clock::Manual`].

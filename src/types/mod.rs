@@ -18,4 +18,6 @@ pub use options::{AppendOptions, CreateOptions, Expiry, ProducerStamp, Retention
 pub use position::{Offset, ParsePositionError, Position, Start};
 pub use streamkeeper_protocol::command::Str;
 pub use streamkeeper_protocol::{RecordBlock, Run, RunHeader};
-pub use view::{Appended, Closed, Created, Data, DeleteReason, Message, Messages, Metadata, StreamId};
+pub use view::{
+    Appended, Closed, Created, Data, DeleteReason, Message, Messages, Metadata, StreamId,
+};

@@ -45,7 +45,10 @@ impl StreamName {
             return Err(NameError::Empty);
         }
         if name.len() > STREAM_NAME_BYTES_MAX {
-            return Err(NameError::TooLong { have: name.len(), limit: STREAM_NAME_BYTES_MAX });
+            return Err(NameError::TooLong {
+                have: name.len(),
+                limit: STREAM_NAME_BYTES_MAX,
+            });
         }
         match name.char_indices().find(|(_, c)| c.is_control()) {
             Some((at, _)) => Err(NameError::ControlCharacter { at }),

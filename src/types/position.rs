@@ -28,7 +28,10 @@ pub struct Position {
 
 impl Position {
     /// The start of every stream.
-    pub const START: Self = Self { offset: Offset(0), byte: 0 };
+    pub const START: Self = Self {
+        offset: Offset(0),
+        byte: 0,
+    };
 
     /// The position after `records` more records that hold `bytes` payload bytes.
     #[must_use]
@@ -58,14 +61,19 @@ impl FromStr for Position {
     type Err = ParsePositionError;
 
     fn from_str(text: &str) -> Result<Self, ParsePositionError> {
-        let part = |digits: &str| match digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit()) {
-            true => digits.parse::<u64>().ok(),
-            false => None,
+        let part = |digits: &str| {
+            let well_formed = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit());
+            well_formed.then(|| digits.parse::<u64>().ok()).flatten()
         };
         text.split_once('_')
             .and_then(|(record, byte)| Some((part(record)?, part(byte)?)))
-            .map(|(record, byte)| Self { offset: Offset(record), byte })
-            .ok_or_else(|| ParsePositionError { text: text.to_owned() })
+            .map(|(record, byte)| Self {
+                offset: Offset(record),
+                byte,
+            })
+            .ok_or_else(|| ParsePositionError {
+                text: text.to_owned(),
+            })
     }
 }
 

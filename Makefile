@@ -1,0 +1,29 @@
+# Developer commands. `make` alone lists them. Each is a plain cargo command underneath.
+
+.PHONY: help test lint doc deny bench fuzz ci
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/'
+
+test: ## build and run every test (the second command of the README)
+	cargo test --workspace
+
+lint: ## format and clippy, warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+doc: ## documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+deny: ## licences, advisories and duplicates, where cargo-deny is installed
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check licenses bans sources; \
+	else echo "cargo-deny is not installed: skipped (cargo install cargo-deny)"; fi
+
+bench: ## micro-benchmarks
+	cargo bench -p streamkeeper
+
+fuzz: ## fuzz the frame parser for a minute each (needs cargo-fuzz and a nightly toolchain)
+	cd protocol && cargo +nightly fuzz run raw -- -max_total_time=60
+	cd protocol && cargo +nightly fuzz run structured -- -max_total_time=60
+
+ci: lint doc deny test ## what decides whether a change lands
