@@ -1,19 +1,20 @@
-//! How to write a storage backend: streams in memory, every effect a line of JSON in one append-only file.
+//! How to write a storage backend: streams in memory, and every effect on them a line of JSON in one file.
 //!
-//! Run it with `cargo run --example custom_storage`: it holds the backend to the contract suite, prints a line per
-//! case and exits with 1 if one fails. Three things make a backend:
+//! `cargo run --example custom_storage` holds it to the contract suite, prints a line per case and exits with 1 if one
+//! fails. Three things make a backend:
 //!
-//! 1. [`Kept::execute`]: ask [`decide`] what a command does, make the effects durable, `apply` them, publish, answer.
-//!    In that order: nobody sees what could still vanish. There are no rules here; they all are in `decide`.
-//! 2. [`Kept::settle`]: what time does by itself, expiry and retention. Here it is done when a stream is next used.
-//! 3. [`Kept::page`] and the waiting around it: reading.
+//! 1. [`Kept::execute`]: ask [`decide`] what a command does, make the effects durable, apply them, publish, answer. In
+//!    that order: nobody sees what could still vanish. No rule is written here; they all are in `decide`.
+//! 2. [`Kept::settle`]: what time does by itself, expiry and retention. Here, whenever a stream is next used.
+//! 3. Reading, and waiting for more: `custom_storage/page.rs`.
 //!
-//! Kept simple: all data stays in memory, every append syncs the file by itself, the file is never rewritten.
+//! Simple on purpose: all data stays in memory, each append syncs the file by itself, the file is never rewritten
+//! (`custom_storage/line.rs` says what is in it).
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,14 +25,15 @@ use streamkeeper::rules::{
 use streamkeeper::storage::contract::{Subject, run_all};
 use streamkeeper::storage::{Changes, Notification, ReadLimits, Storage};
 use streamkeeper::types::{
-    AppendOptions, Appended, Clock, Closed, CreateOptions, Created, Data, Error, Fault, Message,
-    Messages, Metadata, Offset, Position, RecordBlock, Refusal, Run, Start, StreamId, StreamName,
-    Timestamp,
+    AppendOptions, Appended, Clock, Closed, CreateOptions, Created, Data, Error, Fault, Messages,
+    Metadata, Position, RecordBlock, Refusal, Run, Start, StreamId, StreamName, Timestamp,
 };
 use tokio::sync::watch;
 
 #[path = "custom_storage/line.rs"]
 mod line;
+#[path = "custom_storage/page.rs"]
+mod page;
 
 /// What waiting readers and subscribers watch of a stream.
 #[derive(Clone, Copy, Default)]
@@ -60,9 +62,8 @@ struct Kept {
 }
 
 impl Kept {
-    /// Opens the log and replays it: the same effects make the same state again.
-    fn open(path: &Path) -> io::Result<Self> {
-        let (log, lines) = line::open(path)?;
+    /// Replays a log: the same effects make the same state again.
+    fn replay(log: File, lines: Vec<line::Change>) -> Self {
         let mut kept = Self {
             log,
             fault: None,
@@ -70,11 +71,11 @@ impl Kept {
             next_id: 0,
         };
         for (stream, effects) in lines {
-            effects
-                .iter()
-                .for_each(|effect| kept.apply(&stream, effect));
+            for effect in &effects {
+                kept.apply(&stream, effect);
+            }
         }
-        Ok(kept)
+        kept
     }
 
     /// Decides, makes durable, applies, publishes, answers: every change of a stream goes this way.
@@ -84,19 +85,25 @@ impl Kept {
         command: Command,
         now: Timestamp,
     ) -> Result<Answer, Error> {
-        let next_id = StreamId(self.next_id);
-        let context = Context {
-            now,
-            next_id,
-            limits: RuleLimits::default(),
-        };
-        let decision = decide(self.state(name), command, &context)?;
+        let (next_id, limits) = (StreamId(self.next_id), RuleLimits::default());
+        let state = self
+            .streams
+            .get(name)
+            .and_then(|stream| stream.state.as_ref());
+        let decision = decide(
+            state,
+            command,
+            &Context {
+                now,
+                next_id,
+                limits,
+            },
+        )?;
         if !decision.effects.is_empty() {
             self.write(&line::encode(name, &decision.effects))?;
-            decision
-                .effects
-                .iter()
-                .for_each(|effect| self.apply(name, effect));
+            for effect in &decision.effects {
+                self.apply(name, effect);
+            }
             self.publish(name);
         }
         Ok(decision.answer)
@@ -109,34 +116,29 @@ impl Kept {
         }
         let written = self.log.write_all(line).and_then(|()| self.log.sync_data());
         written.map_err(|error| {
-            self.fault
-                .insert(Fault::StoreFaulted {
-                    reason: error.to_string(),
-                })
-                .clone()
+            let reason = error.to_string();
+            self.fault.insert(Fault::StoreFaulted { reason }).clone()
         })
     }
 
     /// Folds one effect into records and state.
     fn apply(&mut self, name: &StreamName, effect: &Effect) {
         let stream = self.streams.entry(name.clone()).or_default();
-        let tail = stream
-            .state
-            .as_ref()
-            .map_or(Position::START, |state| state.tail);
+        let runs = &mut stream.runs;
         match effect {
             Effect::Created { id, .. } => self.next_id = self.next_id.max(id.0.saturating_add(1)),
             Effect::Appended { batch, at } => {
-                stream
-                    .runs
-                    .push(Run::new(batch, tail.offset.0, tail.byte, at.0));
+                let tail = stream
+                    .state
+                    .as_ref()
+                    .map_or(Position::START, |state| state.tail);
+                runs.push(Run::new(batch, tail.offset.0, tail.byte, at.0));
             }
             Effect::Trimmed { to } => {
-                let runs = stream
-                    .runs
+                *runs = runs
                     .iter()
-                    .filter_map(|run| run.starting_at(to.offset.0));
-                stream.runs = runs.collect();
+                    .filter_map(|run| run.starting_at(to.offset.0))
+                    .collect();
             }
             Effect::Deleted { .. } => {
                 stream.view.send_modify(|view| view.deleted = true);
@@ -148,27 +150,21 @@ impl Kept {
         apply(&mut stream.state, effect);
     }
 
-    /// Lets those who wait see the state after all effects of a command.
+    /// Lets those who wait see the state, after all effects of a command.
     fn publish(&self, name: &StreamName) {
-        if let Some(stream) = self.streams.get(name)
-            && let Some(state) = &stream.state
-        {
-            let expires_at = state.expires_at();
-            let view = View {
-                tail: state.tail,
-                closed: state.closed,
-                deleted: false,
-                expires_at,
-            };
-            stream.view.send_replace(view);
+        if let Ok((stream, state)) = self.found(name) {
+            stream.view.send_modify(|view| {
+                view.tail = state.tail;
+                view.closed = state.closed;
+                view.expires_at = state.expires_at();
+            });
         }
     }
 
     /// What time does to a stream: it expires, and its old records are trimmed.
     fn settle(&mut self, name: &StreamName, now: Timestamp) -> Result<(), Error> {
         self.execute(name, Command::Expire, now)?;
-        let due = self.streams.get(name).and_then(|stream| {
-            let state = stream.state.as_ref()?;
+        let due = self.found(name).ok().and_then(|(stream, state)| {
             let retention = &state.options.retention;
             trim_point(retention, state.earliest, state.tail, now, &stream.runs)
         });
@@ -178,119 +174,9 @@ impl Kept {
         Ok(())
     }
 
-    fn state(&self, name: &StreamName) -> Option<&StreamState> {
-        self.streams.get(name)?.state.as_ref()
-    }
-
-    fn found(&self, name: &StreamName) -> Result<(&Stream, &StreamState), Error> {
-        let found = self
-            .streams
-            .get(name)
-            .and_then(|s| Some((s, s.state.as_ref()?)));
-        found.ok_or(Error::Refused(Refusal::NotFound))
-    }
-
-    fn metadata(&self, name: &StreamName) -> Result<Metadata, Error> {
-        Ok(self.found(name)?.1.metadata())
-    }
-
-    /// The records from `from` on within `limits`, as they are now.
-    fn page(&self, name: &StreamName, from: Start, limits: ReadLimits) -> Result<Page, Error> {
-        let (stream, state) = self.found(name)?;
-        let begin = begin(stream, state, from)?;
-        let (mut messages, mut next, mut bytes) = (Vec::new(), state.tail, 0);
-        'full: for run in stream
-            .runs
-            .iter()
-            .filter_map(|run| run.starting_at(begin.0))
-        {
-            for record in run.records() {
-                let record = record.map_err(|error| Fault::Read {
-                    reason: error.to_string(),
-                })?;
-                let position = Position {
-                    offset: Offset(record.offset),
-                    byte: record.byte,
-                };
-                bytes += record.payload.len();
-                let full =
-                    bytes > limits.max_bytes || messages.len() >= limits.max_records as usize;
-                if full && !messages.is_empty() {
-                    next = position;
-                    break 'full;
-                }
-                let committed_at = Timestamp(record.committed_at);
-                messages.push(Message {
-                    position,
-                    committed_at,
-                    payload: record.payload,
-                });
-            }
-        }
-        let has_more = next < state.tail;
-        let read = Messages {
-            messages,
-            next,
-            has_more,
-            closed: state.closed && !has_more,
-        };
-        Ok(Page {
-            read,
-            json: state.is_json(),
-            view: stream.view.subscribe(),
-        })
-    }
-}
-
-/// The offset that `from` means now.
-fn begin(stream: &Stream, state: &StreamState, from: Start) -> Result<Offset, Refusal> {
-    let (earliest, tail) = (state.earliest.offset, state.tail.offset);
-    match from {
-        Start::Beginning => Ok(earliest),
-        Start::Now => Ok(tail),
-        Start::At(offset) if offset < earliest => Err(Refusal::Trimmed { earliest }),
-        Start::At(offset) if offset > tail => Err(Refusal::PastTail { tail }),
-        Start::At(offset) => Ok(offset),
-        Start::Time(time) => {
-            let first = stream
-                .runs
-                .iter()
-                .find(|run| run.header.committed_at >= time.0);
-            Ok(first.map_or(tail, |run| Offset(run.header.first_offset)))
-        }
-    }
-}
-
-/// What a read answers, and what it takes to wait for more.
-struct Page {
-    read: Messages,
-    json: bool,
-    view: watch::Receiver<View>,
-}
-
-impl Page {
-    /// The payloads joined: back to back, or in JSON mode as an array.
-    fn into_data(self) -> Data {
-        let Messages {
-            messages,
-            next,
-            has_more,
-            closed,
-        } = self.read;
-        let payloads: Vec<&[u8]> = messages
-            .iter()
-            .map(|message| &message.payload[..])
-            .collect();
-        let bytes = match self.json {
-            true => [b"[", &payloads.join(&b","[..])[..], b"]"].concat(),
-            false => payloads.concat(),
-        };
-        Data {
-            bytes: bytes.into(),
-            next,
-            has_more,
-            closed,
-        }
+    fn found(&self, name: &StreamName) -> Result<(&Stream, &StreamState), Refusal> {
+        let stream = self.streams.get(name).ok_or(Refusal::NotFound)?;
+        Ok((stream, stream.state.as_ref().ok_or(Refusal::NotFound)?))
     }
 }
 
@@ -304,7 +190,8 @@ pub(crate) struct LogStorage {
 
 impl LogStorage {
     fn open(path: PathBuf, clock: Clock) -> io::Result<Self> {
-        let kept = Arc::new(Mutex::new(Kept::open(&path)?));
+        let (log, lines) = line::open(&path)?;
+        let kept = Arc::new(Mutex::new(Kept::replay(log, lines)));
         Ok(Self { kept, clock, path })
     }
 
@@ -338,11 +225,11 @@ impl LogStorage {
         name: &StreamName,
         mut from: Start,
         limits: ReadLimits,
-    ) -> Result<Page, Error> {
+    ) -> Result<page::Page, Error> {
         let deadline = self.clock.now().after(limits.wait);
         loop {
             let read = move |kept: &mut Kept, name: &StreamName, now| {
-                let page = kept.page(name, from, limits)?;
+                let page = page::of(kept.found(name)?, from, limits)?;
                 kept.execute(name, Command::Touch, now)?;
                 Ok(page)
             };
@@ -402,7 +289,8 @@ impl Storage for LogStorage {
     }
 
     async fn get_metadata(&self, name: &StreamName) -> Result<Metadata, Error> {
-        self.on(name, |kept, name, _now| kept.metadata(name)).await
+        self.on(name, |kept, name, _now| Ok(kept.found(name)?.1.metadata()))
+            .await
     }
 
     async fn read(
@@ -413,7 +301,7 @@ impl Storage for LogStorage {
     ) -> Result<Data, Error> {
         self.wait_for_page(name, from, limits)
             .await
-            .map(Page::into_data)
+            .map(page::Page::into_data)
     }
 
     async fn read_messages(
@@ -428,9 +316,10 @@ impl Storage for LogStorage {
     }
 
     async fn subscribe(&self, name: &StreamName) -> Result<LogChanges, Error> {
-        let subscribe =
-            |kept: &mut Kept, name: &StreamName, _| Ok(kept.found(name)?.0.view.subscribe());
-        let view = self.on(name, subscribe).await?;
+        let view = self.on(name, |kept, name, _now| {
+            Ok(kept.found(name)?.0.view.subscribe())
+        });
+        let view = view.await?;
         let told = *view.borrow();
         Ok(LogChanges {
             storage: self.clone(),
@@ -507,16 +396,9 @@ impl Subject for LogFiles {
 }
 
 #[tokio::main]
-#[expect(
-    clippy::print_stdout,
-    reason = "the report is what this program is for"
-)]
+#[expect(clippy::print_stdout, reason = "the report is the output")]
 async fn main() -> io::Result<ExitCode> {
     let report = run_all(&LogFiles::new()?).await;
     println!("{report}");
-    Ok(if report.is_success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::from(u8::from(!report.is_success())))
 }

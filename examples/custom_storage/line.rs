@@ -21,43 +21,19 @@ struct Line {
     effects: Vec<Entry>,
 }
 
+/// An [`Effect`]; times are the last number.
 #[derive(Serialize, Deserialize)]
 enum Entry {
-    Created {
-        id: u64,
-        options: Options,
-        at: u64,
-    },
-    Appended {
-        records: Vec<Vec<u8>>,
-        at: u64,
-    },
-    Producer {
-        id: String,
-        epoch: u64,
-        seq: u64,
-        at: u64,
-    },
-    ProducersEvicted {
-        idle_since: u64,
-    },
-    Seq {
-        seq: Vec<u8>,
-    },
-    Closed {
-        at: u64,
-    },
-    Touched {
-        at: u64,
-    },
-    Trimmed {
-        offset: u64,
-        byte: u64,
-    },
-    Deleted {
-        expired: bool,
-        at: u64,
-    },
+    Created(u64, Options, u64),
+    Appended(Vec<Vec<u8>>, u64),
+    ProducerAdvanced(String, u64, u64, u64),
+    ProducersEvicted(u64),
+    SeqAdvanced(Vec<u8>),
+    Closed(u64),
+    Touched(u64),
+    Trimmed(u64, u64),
+    Deleted(u64),
+    Expired(u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,6 +46,9 @@ struct Options {
     max_bytes: Option<u64>,
     memory: bool,
 }
+
+/// What a line says: a stream, and the effects of one command on it.
+pub(crate) type Change = (StreamName, Vec<Effect>);
 
 /// The line for the effects of one command.
 pub(crate) fn encode(stream: &StreamName, effects: &[Effect]) -> Vec<u8> {
@@ -84,7 +63,7 @@ pub(crate) fn encode(stream: &StreamName, effects: &[Effect]) -> Vec<u8> {
 }
 
 /// Opens the log for appending, and gives what it holds.
-pub(crate) fn open(path: &Path) -> io::Result<(File, Vec<(StreamName, Vec<Effect>)>)> {
+pub(crate) fn open(path: &Path) -> io::Result<(File, Vec<Change>)> {
     let mut log = OpenOptions::new()
         .read(true)
         .append(true)
@@ -104,7 +83,7 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Vec<(StreamName, Vec<Effect
     Ok((log, lines.map(decode).collect::<io::Result<_>>()?))
 }
 
-fn decode(line: &[u8]) -> io::Result<(StreamName, Vec<Effect>)> {
+fn decode(line: &[u8]) -> io::Result<Change> {
     let line: Line = serde_json::from_slice(line)?;
     let stream = StreamName::new(&line.stream).map_err(io::Error::other)?;
     Ok((stream, line.effects.into_iter().map(Effect::from).collect()))
@@ -113,34 +92,22 @@ fn decode(line: &[u8]) -> io::Result<(StreamName, Vec<Effect>)> {
 impl From<&Effect> for Entry {
     fn from(effect: &Effect) -> Self {
         match effect {
-            Effect::Created { id, options, at } => Self::Created {
-                id: id.0,
-                options: Options::from(&**options),
-                at: at.0,
-            },
-            Effect::Appended { batch, at } => Self::Appended {
-                records: batch.payloads().map(|payload| payload.to_vec()).collect(),
-                at: at.0,
-            },
-            Effect::ProducerAdvanced { id, epoch, seq, at } => Self::Producer {
-                id: id.to_string(),
-                epoch: *epoch,
-                seq: *seq,
-                at: at.0,
-            },
-            Effect::ProducersEvicted { idle_since } => Self::ProducersEvicted {
-                idle_since: idle_since.0,
-            },
-            Effect::SeqAdvanced { seq } => Self::Seq { seq: seq.to_vec() },
-            Effect::Closed { at } => Self::Closed { at: at.0 },
-            Effect::Touched { at } => Self::Touched { at: at.0 },
-            Effect::Trimmed { to } => Self::Trimmed {
-                offset: to.offset.0,
-                byte: to.byte,
-            },
-            Effect::Deleted { reason, at } => Self::Deleted {
-                expired: *reason == DeleteReason::Expired,
-                at: at.0,
+            Effect::Created { id, options, at } => Self::Created(id.0, (&**options).into(), at.0),
+            Effect::Appended { batch, at } => Self::Appended(
+                batch.payloads().map(|payload| payload.to_vec()).collect(),
+                at.0,
+            ),
+            Effect::ProducerAdvanced { id, epoch, seq, at } => {
+                Self::ProducerAdvanced(id.to_string(), *epoch, *seq, at.0)
+            }
+            Effect::ProducersEvicted { idle_since } => Self::ProducersEvicted(idle_since.0),
+            Effect::SeqAdvanced { seq } => Self::SeqAdvanced(seq.to_vec()),
+            Effect::Closed { at } => Self::Closed(at.0),
+            Effect::Touched { at } => Self::Touched(at.0),
+            Effect::Trimmed { to } => Self::Trimmed(to.offset.0, to.byte),
+            Effect::Deleted { reason, at } => match reason {
+                DeleteReason::Requested => Self::Deleted(at.0),
+                DeleteReason::Expired => Self::Expired(at.0),
             },
         }
     }
@@ -148,42 +115,46 @@ impl From<&Effect> for Entry {
 
 impl From<Entry> for Effect {
     fn from(entry: Entry) -> Self {
+        let deleted = |reason, at| Self::Deleted {
+            reason,
+            at: Timestamp(at),
+        };
         match entry {
-            Entry::Created { id, options, at } => Self::Created {
-                id: StreamId(id),
-                options: CreateOptions::from(options).into(),
-                at: Timestamp(at),
-            },
-            Entry::Appended { records, at } => Self::Appended {
-                batch: RecordBlock::from_payloads(records),
-                at: Timestamp(at),
-            },
-            Entry::Producer { id, epoch, seq, at } => Self::ProducerAdvanced {
-                id: Str::from(id),
-                epoch,
-                seq,
-                at: Timestamp(at),
-            },
-            Entry::ProducersEvicted { idle_since } => Self::ProducersEvicted {
-                idle_since: Timestamp(idle_since),
-            },
-            Entry::Seq { seq } => Self::SeqAdvanced { seq: seq.into() },
-            Entry::Closed { at } => Self::Closed { at: Timestamp(at) },
-            Entry::Touched { at } => Self::Touched { at: Timestamp(at) },
-            Entry::Trimmed { offset, byte } => Self::Trimmed {
-                to: Position {
+            Entry::Created(id, options, at) => {
+                let (id, options) = (StreamId(id), CreateOptions::from(options).into());
+                Self::Created {
+                    id,
+                    options,
+                    at: Timestamp(at),
+                }
+            }
+            Entry::Appended(records, at) => {
+                let batch = RecordBlock::from_payloads(records);
+                Self::Appended {
+                    batch,
+                    at: Timestamp(at),
+                }
+            }
+            Entry::ProducerAdvanced(id, epoch, seq, at) => {
+                let (id, at) = (Str::from(id), Timestamp(at));
+                Self::ProducerAdvanced { id, epoch, seq, at }
+            }
+            Entry::ProducersEvicted(at) => {
+                let idle_since = Timestamp(at);
+                Self::ProducersEvicted { idle_since }
+            }
+            Entry::SeqAdvanced(seq) => Self::SeqAdvanced { seq: seq.into() },
+            Entry::Closed(at) => Self::Closed { at: Timestamp(at) },
+            Entry::Touched(at) => Self::Touched { at: Timestamp(at) },
+            Entry::Trimmed(offset, byte) => {
+                let to = Position {
                     offset: Offset(offset),
                     byte,
-                },
-            },
-            Entry::Deleted { expired, at } => Self::Deleted {
-                reason: if expired {
-                    DeleteReason::Expired
-                } else {
-                    DeleteReason::Requested
-                },
-                at: Timestamp(at),
-            },
+                };
+                Self::Trimmed { to }
+            }
+            Entry::Deleted(at) => deleted(DeleteReason::Requested, at),
+            Entry::Expired(at) => deleted(DeleteReason::Expired, at),
         }
     }
 }

@@ -18,6 +18,7 @@ mod concurrency;
 mod create;
 mod delete;
 mod durability;
+mod expectation;
 mod expiry;
 mod fixture;
 mod json;
@@ -29,6 +30,7 @@ mod read;
 mod report;
 mod retention;
 mod table;
+mod value;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -37,7 +39,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use self::fixture::{Fixture, Ran, Stop};
+use self::expectation::{Ran, Stop};
+use self::fixture::Fixture;
 pub use self::report::{Failure, Outcome, Report, Verdict};
 use super::Storage;
 use crate::types::{Clock, CreateOptions};

@@ -14,10 +14,15 @@ async fn given_ttl<S: Subject>(f: &Fixture<'_, S>) -> Ran {
 
 pub(super) async fn a_stream_expires_after_its_ttl<S: Subject>(f: Fixture<'_, S>) -> Ran {
     given_ttl(&f).await?;
-    f.advance(99);
-    same("the tail just before", &f.tail().await?, &Position::START)?;
-    f.advance(2);
+    f.advance(101);
     f.is_not_found().await
+}
+
+pub(super) async fn a_stream_stays_until_its_ttl_has_passed<S: Subject>(f: Fixture<'_, S>) -> Ran {
+    given_ttl(&f).await?;
+    f.append(&["a"]).await?;
+    f.advance(99);
+    f.holds(&["a"]).await
 }
 
 pub(super) async fn a_stream_without_expiry_stays<S: Subject>(f: Fixture<'_, S>) -> Ran {
@@ -46,8 +51,27 @@ pub(super) async fn a_read_puts_the_ttl_off<S: Subject>(f: Fixture<'_, S>) -> Ra
         f.messages(Start::Beginning).await?;
         f.advance(60);
         f.data(from(1)).await?;
+        f.advance(60);
+        f.data(Start::Now).await?;
     }
     f.advance(101);
+    f.is_not_found().await
+}
+
+pub(super) async fn a_close_puts_the_ttl_off<S: Subject>(f: Fixture<'_, S>) -> Ran {
+    given_ttl(&f).await?;
+    f.advance(60);
+    f.close().await?;
+    f.advance(60);
+    f.holds(&[]).await
+}
+
+pub(super) async fn asking_does_not_put_the_ttl_off<S: Subject>(f: Fixture<'_, S>) -> Ran {
+    given_ttl(&f).await?;
+    f.advance(60);
+    f.tail().await?;
+    f.metadata().await?;
+    f.advance(41);
     f.is_not_found().await
 }
 

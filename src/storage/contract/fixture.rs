@@ -1,48 +1,26 @@
-//! What every case stands on: an open store, a stream name, a clock, and expectations that fail as values.
+//! What every case stands on: an open store, a stream name and a clock.
 //!
-//! A case reads as the rule it checks: what it does goes through [`Fixture`], what must hold through [`same`],
-//! [`ensure`] and [`Expect`]. Waiting is always bounded: [`soon`], [`eventually`].
+//! A case reads as the rule it checks: what it does goes through [`Fixture`], what must hold through the
+//! [expectations](super::expectation), with [values](super::value) written short. All fail as values, none panics.
 
-use std::fmt::Debug;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
+pub(super) use super::expectation::{
+    Expect, POLL, Ran, Stop, ensure, eventually, follow_to, pending, same, soon, together,
+};
+pub(super) use super::value::{
+    and_close, at, block, from, name, text, texts, with_producer, with_seq, with_tail,
+};
 use super::{Case, Failure, Subject};
-use crate::storage::{Changes, Notification, ReadLimits, Storage};
+use crate::storage::{ReadLimits, Storage};
 use crate::types::{
     AppendOptions, Appended, Clock, CreateOptions, Created, Data, Error, ManualClock, Messages,
-    Metadata, Offset, Position, ProducerStamp, RecordBlock, Refusal, Start, Str, StreamName,
-    Timestamp,
+    Metadata, Position, Refusal, Start, StreamName, Timestamp,
 };
 
-/// How long a case waits for what must come soon.
-const SOON: Duration = Duration::from_secs(10);
-/// How often a case looks again for what may come shortly after.
-const POLL: Duration = Duration::from_millis(5);
-/// How long a future that must stay pending is watched: long enough for a wrong answer to show, and no rule
-/// rests on it being long.
-const WATCHED: Duration = Duration::from_millis(20);
 /// When every case begins.
 pub(super) const BEGINNING: Timestamp = Timestamp(1_800_000_000_000_000);
-
-/// Why a case ended before its last line.
-#[derive(Debug)]
-pub(super) enum Stop {
-    Skipped(&'static str),
-    Failed(Failure),
-}
-
-impl From<Failure> for Stop {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-/// What a case answers.
-pub(super) type Ran = Result<(), Stop>;
 
 /// An open store, and the stream that the case is about.
 pub(super) struct Fixture<'a, S: Subject> {
@@ -177,42 +155,48 @@ impl<'a, S: Subject> Fixture<'a, S> {
             .accepted("asking for the metadata")
     }
 
+    /// The payloads from `from` to the tail, joined; not for JSON mode.
     pub(super) async fn data(&self, from: Start) -> Result<Data, Stop> {
-        let data = self
-            .storage
-            .read(&self.stream, from, ReadLimits::default())
-            .await;
-        data.accepted(&format!("reading joined from {from:?}"))
+        let what = format!("reading joined from {from:?}");
+        let (mut start, mut joined) = (from, Vec::new());
+        loop {
+            let data = self
+                .storage
+                .read(&self.stream, start, ReadLimits::default())
+                .await;
+            let data = data.accepted(&what)?;
+            ensure(&what, "progress", !(data.has_more && data.bytes.is_empty()))?;
+            joined.extend_from_slice(&data.bytes);
+            if !data.has_more {
+                return Ok(Data {
+                    bytes: joined.into(),
+                    ..data
+                });
+            }
+            start = Start::At(data.next.offset);
+        }
     }
 
+    /// The records from `from` to the tail.
     pub(super) async fn messages(&self, from: Start) -> Result<Messages, Stop> {
-        self.try_messages(from)
-            .await
-            .accepted(&format!("reading from {from:?}"))
+        messages_of(&*self.storage, &self.stream, from).await
     }
 
+    /// One read with default limits.
     pub(super) async fn try_messages(&self, from: Start) -> Result<Messages, Error> {
         self.storage
             .read_messages(&self.stream, from, ReadLimits::default())
             .await
     }
 
-    /// The payloads from `from` to the tail, as text, however many reads that takes.
+    /// The payloads from `from` to the tail, as text.
     pub(super) async fn texts(&self, from: Start) -> Result<Vec<String>, Stop> {
-        let mut texts = Vec::new();
-        let mut page = self.messages(from).await?;
-        loop {
-            texts.extend(page.messages.iter().map(|message| text(&message.payload)));
-            if !page.has_more {
-                return Ok(texts);
-            }
-            ensure(
-                "a page of a read with more to come",
-                "a record",
-                !page.messages.is_empty(),
-            )?;
-            page = self.messages(Start::At(page.next.offset)).await?;
-        }
+        let read = self.messages(from).await?;
+        Ok(read
+            .messages
+            .iter()
+            .map(|message| text(&message.payload))
+            .collect())
     }
 
     /// The stream holds exactly `payloads`.
@@ -261,91 +245,30 @@ impl<'a, S: Subject> Fixture<'a, S> {
     }
 }
 
-/// What an answer of the store must be.
-pub(super) trait Expect<T> {
-    /// The operation must be accepted.
-    fn accepted(self, what: &str) -> Result<T, Stop>;
-    /// The operation must be refused in exactly this way.
-    fn refused(self, refusal: &Refusal, what: &str) -> Ran;
-}
-
-impl<T> Expect<T> for Result<T, Error> {
-    fn accepted(self, what: &str) -> Result<T, Stop> {
-        self.map_err(|error| Failure::new(what, "acceptance", format!("{error:?}")).into())
-    }
-
-    fn refused(self, refusal: &Refusal, what: &str) -> Ran {
-        let found = match self {
-            Ok(_) => "acceptance".to_owned(),
-            Err(Error::Refused(found)) if found == *refusal => return Ok(()),
-            Err(found) => format!("{found:?}"),
-        };
-        Err(Failure::new(what, format!("{refusal:?}"), found).into())
-    }
-}
-
-/// `found` must equal `expected`.
-pub(super) fn same<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Ran {
-    if found == expected {
-        return Ok(());
-    }
-    Err(Failure::new(what, format!("{expected:?}"), format!("{found:?}")).into())
-}
-
-/// `holds` must be true, else `what` is not as `expected`.
-pub(super) fn ensure(what: &str, expected: &str, holds: bool) -> Ran {
-    if holds {
-        Ok(())
-    } else {
-        Err(Failure::new(what, expected, "otherwise").into())
-    }
-}
-
-/// Waits for what must come without further help.
-pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T, Stop> {
-    tokio::time::timeout(SOON, future)
-        .await
-        .map_err(|_late| Failure::late(what, SOON).into())
-}
-
-/// Looks at `look` again and again until it answers `expected`.
-pub(super) async fn eventually<T, F>(what: &str, expected: &T, mut look: impl FnMut() -> F) -> Ran
-where
-    T: PartialEq + Debug,
-    F: Future<Output = Result<T, Stop>>,
-{
-    let started = tokio::time::Instant::now();
+/// The records of `stream` from `from` to the tail. One read may answer less than its limits allow, so this takes as
+/// many as there are pages.
+pub(super) async fn messages_of<T: Storage>(
+    storage: &T,
+    stream: &StreamName,
+    from: Start,
+) -> Result<Messages, Stop> {
+    let what = format!("reading from {from:?}");
+    let (mut start, mut messages) = (from, Vec::new());
     loop {
-        let found = look().await?;
-        if found == *expected || started.elapsed() > SOON {
-            return same(what, &found, expected);
+        let page = storage
+            .read_messages(stream, start, ReadLimits::default())
+            .await;
+        let page = page.accepted(&what)?;
+        ensure(
+            &what,
+            "progress",
+            !(page.has_more && page.messages.is_empty()),
+        )?;
+        messages.extend(page.messages);
+        if !page.has_more {
+            return Ok(Messages { messages, ..page });
         }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-/// Runs `futures` in tasks of their own and gives back what they answer, in their order.
-pub(super) async fn together<F>(
-    what: &str,
-    futures: impl IntoIterator<Item = F>,
-) -> Result<Vec<F::Output>, Stop>
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    let tasks: Vec<_> = futures.into_iter().map(tokio::spawn).collect();
-    let mut answers = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        let ended = soon(what, task).await?;
-        answers.push(ended.map_err(|error| Failure::panicked(&error.to_string()))?);
-    }
-    Ok(answers)
-}
-
-/// `future` must not end by itself. It is polled on the way, so that it waits for real.
-pub(super) async fn pending<T: Debug>(what: &str, future: impl Future<Output = T> + Unpin) -> Ran {
-    match tokio::time::timeout(WATCHED, future).await {
-        Ok(found) => Err(Failure::new(what, "waiting", format!("{found:?}")).into()),
-        Err(_still_waiting) => Ok(()),
+        start = Start::At(page.next.offset);
     }
 }
 
@@ -353,100 +276,4 @@ pub(super) async fn pending<T: Debug>(what: &str, future: impl Future<Output = T
 pub(super) async fn tick<S: Subject>(fixture: &Fixture<'_, S>) {
     tokio::time::sleep(POLL).await;
     fixture.advance(1);
-}
-
-/// Follows `changes` to one that is `last`, and checks that positions never go back and nothing follows an end.
-pub(super) async fn follow_to(changes: &mut impl Changes, last: Notification) -> Ran {
-    let mut newest = Position::START;
-    let mut closed = false;
-    loop {
-        let change = soon(&format!("the notification {last:?}"), changes.next()).await?;
-        if change == last {
-            return Ok(());
-        }
-        let tail = match change {
-            Notification::Appended(tail) if !closed => tail,
-            Notification::Closed(tail) if !closed => {
-                closed = true;
-                tail
-            }
-            other => {
-                return Err(Failure::new(
-                    "the notifications",
-                    format!("{last:?}"),
-                    format!("{other:?} after the end"),
-                )
-                .into());
-            }
-        };
-        ensure(
-            "the tails of notifications",
-            "never to go back",
-            tail >= newest,
-        )?;
-        newest = tail;
-    }
-}
-
-pub(super) fn name(text: &str) -> Result<StreamName, Stop> {
-    StreamName::new(text).map_err(|error| {
-        Failure::new("a name of the suite", "a stream name", error.to_string()).into()
-    })
-}
-
-pub(super) fn block(payloads: &[&str]) -> RecordBlock {
-    RecordBlock::from_payloads(payloads)
-}
-
-pub(super) fn at(offset: u64, byte: u64) -> Position {
-    Position {
-        offset: Offset(offset),
-        byte,
-    }
-}
-
-pub(super) fn from(offset: u64) -> Start {
-    Start::At(Offset(offset))
-}
-
-/// The payload as text; what is not UTF-8 shows as such.
-pub(super) fn text(payload: &Bytes) -> String {
-    String::from_utf8_lossy(payload).into_owned()
-}
-
-pub(super) fn texts(payloads: &[&str]) -> Vec<String> {
-    payloads.iter().map(|&payload| payload.to_owned()).collect()
-}
-
-pub(super) fn with_seq(seq: &str) -> AppendOptions {
-    AppendOptions {
-        seq: Some(Bytes::copy_from_slice(seq.as_bytes())),
-        ..AppendOptions::default()
-    }
-}
-
-pub(super) fn with_tail(offset: u64) -> AppendOptions {
-    AppendOptions {
-        expected_tail: Some(Offset(offset)),
-        ..AppendOptions::default()
-    }
-}
-
-pub(super) fn with_producer(id: &str, epoch: u64, seq: u64) -> AppendOptions {
-    let producer = ProducerStamp {
-        id: Str::from(id),
-        epoch,
-        seq,
-    };
-    AppendOptions {
-        producer: Some(producer),
-        ..AppendOptions::default()
-    }
-}
-
-pub(super) fn and_close(options: AppendOptions) -> AppendOptions {
-    AppendOptions {
-        close: true,
-        ..options
-    }
 }

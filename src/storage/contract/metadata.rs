@@ -38,7 +38,7 @@ pub(super) async fn metadata_tells_the_options_as_given<S: Subject>(f: Fixture<'
         .accepted("creating the stream")?;
     same("the options", &f.metadata().await?.options, &options)?;
     f.delete().await?;
-    let options = f.options(|o| o.expiry = Expiry::At(f.now().after(Duration::from_hours(1))));
+    let options = f.options(|o| o.expiry = Expiry::At(f.now().after(Duration::from_secs(3_600))));
     f.create(options.clone())
         .await
         .accepted("creating it with an expiry")?;

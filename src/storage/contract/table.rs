@@ -184,12 +184,18 @@ macro_rules! __contract_cases {
             expiry {
                 a_stream_expires_after_its_ttl:
                     "a stream is absent for every operation once its ttl has passed",
+                a_stream_stays_until_its_ttl_has_passed:
+                    "a stream is there as long as its ttl has not passed",
                 a_stream_without_expiry_stays:
                     "a stream without ttl or expiry stays",
                 a_write_puts_the_ttl_off:
                     "a write restarts the ttl",
                 a_read_puts_the_ttl_off:
                     "a read restarts the ttl, also one that finds nothing new",
+                a_close_puts_the_ttl_off:
+                    "a close is a write: it restarts the ttl",
+                asking_does_not_put_the_ttl_off:
+                    "get_metadata and current_offset are no reads: they leave the ttl as it is",
                 an_absolute_expiry_is_not_put_off:
                     "an absolute expiry comes whatever is read or written",
                 an_expired_stream_is_created_anew:
