@@ -161,7 +161,7 @@ fields! {
     StatusField {
         /// As in CREATE.
         TtlSeconds = 1, "ttl_seconds", U64;
-        /// When the stream expires as things stand, in microseconds since the Unix epoch.
+        /// As in CREATE.
         ExpiresAt = 2, "expires_at", U64;
         /// As in CREATE.
         MaxAgeMs = 3, "max_age_ms", U64;

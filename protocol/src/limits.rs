@@ -33,6 +33,9 @@ pub const RECORD_BYTES_MAX: u32 = 1 << 20;
 /// The most a server may configure for `record_bytes_max`: below the frame ceiling by the room of an envelope.
 pub const RECORD_BYTES_CEILING: u32 = FRAME_BYTES_CEILING - (64 << 10);
 
+/// Room for everything in a frame but one record's payload; `frame_bytes_max` is at least this and `record_bytes_max`.
+pub const ENVELOPE_BYTES_MAX: u32 = 4 << 10;
+
 /// Default maximum of records in one APPEND.
 pub const BATCH_RECORDS_MAX: u32 = 65_536;
 
@@ -166,7 +169,7 @@ pub(crate) const EVENT_TEXT: Bound = bound("text", 0, u16::MAX as usize, ErrorCo
 pub(crate) const EVENT_FIELD: Bound =
     bound("field", 0, FIELD_VALUE_BYTES_MAX, ErrorCode::MalformedFrame);
 
-/// Bytes of one optional field's value that an encoder writes at most.
+/// Bytes of an optional field that has no limit of its own, and the most an encoder writes of any.
 ///
 /// Larger than every limit of a field, so that a value cut here is still refused by the receiver, and small
 /// enough that the fields of any frame fit their 16-bit total.

@@ -36,7 +36,7 @@ pub struct Status {
     pub tail_byte: u64,
     /// As in CREATE.
     pub ttl_seconds: Option<u64>,
-    /// When the stream expires as things stand, in microseconds since the Unix epoch.
+    /// As in CREATE.
     pub expires_at: Option<u64>,
     /// As in CREATE.
     pub max_age_ms: Option<u64>,

@@ -7,11 +7,12 @@ use streamkeeper_protocol::command::{
 use streamkeeper_protocol::event::{ErrorEvent, Event, EventKind, Listed, ListedStream};
 use streamkeeper_protocol::limits::{
     BATCH_RECORDS_MAX, CLIENT_TEXT_BYTES_MAX, CONFIRM_ENTRIES_MAX, CONTENT_TYPE_BYTES_MAX,
-    ERROR_MESSAGE_BYTES_MAX, FRAME_BYTES_CEILING, FRAME_BYTES_FLOOR, FRAME_BYTES_MAX,
-    LIST_ENTRIES_MAX, Limits, PRODUCER_ID_BYTES_MAX, RECORD_BYTES_CEILING, RECORD_BYTES_MAX,
-    SEQ_BYTES_MAX, STREAM_NAME_BYTES_MAX, TOKEN_BYTES_MAX, UNAUTHENTICATED_FRAME_BYTES_MAX,
+    ENVELOPE_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX, FRAME_BYTES_CEILING, FRAME_BYTES_FLOOR,
+    FRAME_BYTES_MAX, LIST_ENTRIES_MAX, Limits, PRODUCER_ID_BYTES_MAX, RECORD_BYTES_CEILING,
+    RECORD_BYTES_MAX, SEQ_BYTES_MAX, STREAM_NAME_BYTES_MAX, TOKEN_BYTES_MAX,
+    UNAUTHENTICATED_FRAME_BYTES_MAX,
 };
-use streamkeeper_protocol::{Command, ErrorCode, Str, WireError, frame};
+use streamkeeper_protocol::{Command, ErrorCode, RecordBlock, Str, WireError, frame};
 
 use crate::{encoded_command, encoded_event, frame_of, whole_frame};
 
@@ -283,4 +284,22 @@ fn defaults_lie_within_the_hard_limits() {
     assert!(defaults.record_bytes_max <= RECORD_BYTES_CEILING);
     assert_eq!(defaults.batch_records_max, BATCH_RECORDS_MAX);
     const { assert!(4 + CONFIRM_ENTRIES_MAX * 13 + 6 <= FRAME_BYTES_FLOOR) };
+}
+
+#[test]
+fn everything_in_an_append_but_its_payload_fits_the_envelope() {
+    let largest = append(|it| {
+        it.stream = text(STREAM_NAME_BYTES_MAX);
+        it.seq = Some(vec![1; SEQ_BYTES_MAX].into());
+        it.producer = Some(Producer {
+            id: text(PRODUCER_ID_BYTES_MAX),
+            epoch: 1,
+            seq: 1,
+        });
+        it.expected_tail = Some(1);
+        it.count = 1;
+        it.records = RecordBlock::from_payloads([""]).into_bytes();
+    });
+    assert_eq!(refusal(&largest), None);
+    assert!(encoded_command(&largest).len() <= ENVELOPE_BYTES_MAX as usize);
 }
