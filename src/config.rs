@@ -20,13 +20,14 @@ mod values;
 pub use error::ConfigError;
 pub use layers::{Layers, Source};
 pub use print::Resolved;
-pub use values::{ByteCount, Http, ListenAddress, LogFormat, LogLevel, Secret};
+pub use values::{ByteCount, Http, LogFormat, LogLevel, Secret};
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use streamkeeper_protocol::limits;
 
+use crate::server::ListenAddress;
 use layers::Resolver;
 
 /// The whole configuration of `streamkeeper serve`, valid by construction.

@@ -12,11 +12,15 @@
 //! obeys; [`rules`] is the pure core that holds the rules.
 
 pub mod broker;
+pub mod cli;
 pub mod config;
+pub mod connection;
 pub mod fanout;
 pub mod http;
 pub mod metrics;
 pub mod rules;
+pub mod server;
+pub mod session;
 pub mod storage;
 pub mod store;
 pub mod stream;

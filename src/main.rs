@@ -1,2 +1,7 @@
-//! The `streamkeeper` binary.
-fn main() {}
+//! The `streamkeeper` binary: everything is in [`streamkeeper::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    streamkeeper::cli::main()
+}

@@ -10,6 +10,7 @@ use streamkeeper_protocol::limits::TOKEN_BYTES_MAX;
 use tracing_subscriber::EnvFilter;
 
 use super::layers::Value;
+use crate::server::ListenAddress;
 
 /// A number of bytes; as text with a unit (`8MiB`, `64KiB`, `2MB`) or without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,48 +48,8 @@ impl Value for u32 {
     const NEED: &'static str = "a whole number";
 }
 
-/// Where clients are served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// `HOST:PORT`; port 0 takes any free one.
-    Tcp(String),
-    /// The path of a Unix socket, written `unix:PATH`.
-    Unix(PathBuf),
-}
-
 impl Value for ListenAddress {
     const NEED: &'static str = "HOST:PORT or unix:PATH";
-}
-
-impl FromStr for ListenAddress {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text.strip_prefix("unix:") {
-            Some("") => Err(()),
-            Some(path) => Ok(Self::Unix(PathBuf::from(path))),
-            None => is_host_and_port(text)
-                .then(|| Self::Tcp(text.to_owned()))
-                .ok_or(()),
-        }
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => f.write_str(address),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-fn is_host_and_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| {
-        let host_is_one_word =
-            !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
-        !host.is_empty() && host_is_one_word && port.parse::<u16>().is_ok()
-    })
 }
 
 /// Where probes and metrics are served.
@@ -110,9 +71,10 @@ impl FromStr for Http {
     fn from_str(text: &str) -> Result<Self, ()> {
         match text {
             "off" => Ok(Self::Off),
-            _ => is_host_and_port(text)
-                .then(|| Self::At(text.to_owned()))
-                .ok_or(()),
+            _ => match text.parse() {
+                Ok(ListenAddress::Tcp(address)) => Ok(Self::At(address)),
+                _ => Err(()),
+            },
         }
     }
 }

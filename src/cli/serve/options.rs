@@ -1,0 +1,73 @@
+//! The configuration in the terms of the modules that obey it.
+
+use std::sync::Arc;
+
+use streamkeeper_protocol::limits::Limits;
+use tokio::sync::watch;
+
+use crate::broker::BrokerOptions;
+use crate::config::Config;
+use crate::connection::ConnectionOptions;
+use crate::metrics::Metrics;
+use crate::rules::RuleLimits;
+use crate::server::ServerOptions;
+use crate::session::{SessionOptions, Token};
+use crate::store::Readiness;
+use crate::stream::QueueLimits;
+
+pub(super) fn server(config: &Config) -> ServerOptions {
+    let token = |secret: &crate::config::Secret| Token::new(secret.reveal());
+    ServerOptions {
+        listen: config.listen.clone(),
+        connections_max: size(config.connections_max.into()),
+        drain_grace: config.drain_grace,
+        session: SessionOptions {
+            tokens: config.auth_token.iter().map(token).collect(),
+            heartbeat: config.heartbeat,
+            limits: Limits {
+                frame_bytes_max: config.frame_bytes_max,
+                record_bytes_max: config.record_bytes_max,
+                batch_records_max: config.batch_records_max,
+                subscriptions_max: config.subscriptions_max,
+                ..Limits::default()
+            },
+            ..SessionOptions::default()
+        },
+        connection: ConnectionOptions {
+            connect_timeout: config.handshake_timeout,
+            write_timeout: config.write_timeout,
+            ..ConnectionOptions::default()
+        },
+    }
+}
+
+pub(super) fn broker(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    readiness: watch::Sender<Readiness>,
+) -> BrokerOptions {
+    BrokerOptions {
+        rules: RuleLimits {
+            record_bytes_max: config.record_bytes_max.into(),
+            ..RuleLimits::default()
+        },
+        queues: QueueLimits {
+            total_bytes_max: size(config.queue_bytes_max),
+            stream_bytes_max: size(config.stream_queue_bytes_max),
+        },
+        commit_bytes_max: size(config.commit_bytes_max),
+        hot_tail_bytes_max: size(config.hot_tail_bytes_max),
+        fold_bytes: size(config.fold_bytes),
+        journal_cache_bytes: size(config.journal_cache_bytes),
+        store_cache_bytes: size(config.store_cache_bytes),
+        memory_streams_bytes_max: size(config.memory_streams_bytes_max),
+        metrics,
+        readiness,
+        ..BrokerOptions::in_directory(&config.data)
+    }
+}
+
+/// A bound that this machine cannot address is no bound.
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
