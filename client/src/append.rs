@@ -207,7 +207,7 @@ impl Link {
             + append.records.len();
         check(Part::Frame, bytes, self.frame_bytes_max())?;
         self.send(bytes, None, pending, |outbox, correlation| {
-            outbox.append(append, correlation)
+            outbox.append(append, correlation);
         })
         .await
     }

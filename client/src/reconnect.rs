@@ -76,12 +76,20 @@ impl Reconnect {
 
     /// The pause before attempt number `attempt` (from 0), or `None` when it is time to give up.
     pub(crate) fn pause(&self, attempt: u32) -> Option<Duration> {
-        if self.attempts_max.is_some_and(|max| attempt >= max) {
-            return None;
-        }
-        let factor = 1u32.checked_shl(attempt).unwrap_or(u32::MAX);
+        let allowed = self.attempts_max.is_none_or(|max| attempt < max);
+        allowed.then(|| self.delay(attempt))
+    }
+
+    /// How long a connection must have lasted for the next pauses to begin at the base again.
+    pub(crate) fn stable_after(&self) -> Duration {
+        self.max
+    }
+
+    /// The pause number `doublings`, however many attempts are allowed.
+    pub(crate) fn delay(&self, doublings: u32) -> Duration {
+        let factor = 1u32.checked_shl(doublings).unwrap_or(u32::MAX);
         let full = self.base.saturating_mul(factor).min(self.max);
-        Some(full.mul_f64(1.0 - self.jitter * random_share()))
+        full.mul_f64(1.0 - self.jitter * random_share())
     }
 }
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::split;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use self::heartbeat::Pulse;
@@ -77,7 +77,10 @@ pub(crate) async fn open(config: &Config) -> Result<Open, Error> {
 /// Serves connections until the client ends; see the module documentation.
 pub(crate) async fn run(link: Arc<Link>, first: Open) {
     let mut connection = first;
+    // Connections that broke soon after they were made: a server that accepts and fails must not be hammered.
+    let mut short_lived = 0;
     loop {
+        let began = Instant::now();
         let served = tokio::select! {
             cause = serve(&link, connection) => Some(cause),
             () = link.shutdown.notified() => None,
@@ -88,8 +91,13 @@ pub(crate) async fn run(link: Arc<Link>, first: Open) {
         };
         warn!(server = link.config.address, error = %cause, "connection lost");
         link.down();
+        short_lived = if began.elapsed() < link.config.reconnect.stable_after() {
+            u32::saturating_add(short_lived, 1)
+        } else {
+            0
+        };
         let reopened = tokio::select! {
-            reopened = reopen(&link.config, cause) => reopened,
+            reopened = reopen(&link.config, cause, short_lived) => reopened,
             () = link.shutdown.notified() => Err(Error::Closed),
         };
         match reopened {
@@ -127,16 +135,19 @@ async fn serve(link: &Arc<Link>, connection: Open) -> Error {
 }
 
 /// Opens the connection again, pausing before each attempt as the policy says.
-async fn reopen(config: &Config, lost: Error) -> Result<Open, Error> {
+///
+/// `short_lived` is how many connections in a row did not last: pauses begin that many doublings later.
+async fn reopen(config: &Config, lost: Error, short_lived: u32) -> Result<Open, Error> {
     let mut cause = lost;
     let mut attempt = 0;
     loop {
-        let Some(pause) = config.reconnect.pause(attempt) else {
+        if config.reconnect.pause(attempt).is_none() {
             return Err(Error::Lost {
                 cause: Arc::new(cause),
             });
-        };
-        tokio::time::sleep(pause).await;
+        }
+        let doublings = attempt.saturating_add(short_lived.saturating_sub(1));
+        tokio::time::sleep(config.reconnect.delay(doublings)).await;
         match open(config).await {
             Ok(open) => return Ok(open),
             Err(error) if is_final(&error) => {

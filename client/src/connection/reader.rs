@@ -13,6 +13,7 @@ use streamkeeper_protocol::event::Confirm;
 use streamkeeper_protocol::limits::FRAME_BYTES_CEILING;
 use streamkeeper_protocol::{Event, frame};
 use tokio::io::{AsyncReadExt, ReadHalf};
+use tokio::task::yield_now;
 
 use super::Drain;
 use super::heartbeat::Pulse;
@@ -20,8 +21,14 @@ use crate::link::{Link, Outcome, Pending};
 use crate::transport::Transport;
 use crate::{Appended, Error, Refusal, ServerInfo};
 
-/// Room kept free in the receive buffer: one read takes many small frames, or a good part of a large one.
+/// Room made in the receive buffer at a time: one read takes many small frames, or a good part of a large one.
 const READ_BYTES: usize = 128 * 1024;
+
+/// With less room than this, more is made before the next read.
+const READ_BYTES_MIN: usize = 32 * 1024;
+
+/// Reads in a row before the writer gets its turn.
+const READS_PER_TURN: u32 = 8;
 
 /// Reads one connection.
 pub(super) struct Reader<'a> {
@@ -59,7 +66,13 @@ impl<'a> Reader<'a> {
 
     /// Reads until the connection fails, and returns why it did.
     pub(super) async fn run(mut self) -> Error {
+        let mut reads = 0_u32;
         loop {
+            reads = reads.wrapping_add(1);
+            if reads.is_multiple_of(READS_PER_TURN) {
+                // The writer and the heartbeat share this task: a flood must not starve them.
+                yield_now().await;
+            }
             loop {
                 match frame::split(&mut self.received, self.frame_bytes_max) {
                     Ok(Some(frame)) => {
@@ -74,7 +87,9 @@ impl<'a> Reader<'a> {
                     Err(error) => return error.into(),
                 }
             }
-            self.received.reserve(READ_BYTES);
+            if self.received.spare_capacity_mut().len() < READ_BYTES_MIN {
+                self.received.reserve(READ_BYTES);
+            }
             match self.socket.read_buf(&mut self.received).await {
                 Ok(0) => return self.failed(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) => self.pulse.beat(),

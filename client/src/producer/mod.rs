@@ -1,11 +1,12 @@
 //! The idempotent producer: batches and pipelines by itself, and stores every record once.
 //!
-//! `core` holds the batches and talks to the connection task, `receipt` tells the application; this file is the
+//! `window` keeps the batches, `core` talks to the connection task, `receipt` tells the application; this file is the
 //! application's handle. Each batch carries the producer's id, epoch and a sequence number, so the server recognises
 //! one that is sent again after a lost connection. Order of the calls is the order in the stream.
 
 mod core;
 mod receipt;
+mod window;
 
 use std::sync::Arc;
 

@@ -41,13 +41,13 @@ pub(super) struct Outcome {
 
 #[derive(Debug, Default)]
 struct State {
-    result: Option<Result<Batch, Error>>,
+    result: Option<Result<Confirmation, Error>>,
     wakers: Vec<Waker>,
 }
 
 /// A confirmed batch.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Batch {
+pub(super) struct Confirmation {
     /// The offset of its first record, if known.
     pub(super) first: Option<u64>,
     pub(super) duplicate: bool,
@@ -64,7 +64,7 @@ impl Outcome {
     }
 
     /// Sets the outcome; the first one stays.
-    pub(super) fn resolve(&self, result: Result<Batch, Error>) {
+    pub(super) fn resolve(&self, result: Result<Confirmation, Error>) {
         let mut state = lock(&self.state);
         if state.result.is_some() {
             return;
@@ -95,12 +95,11 @@ impl Future for Receipt {
                 Err(error) => Err(error.clone()),
             });
         }
-        match this.waiting.and_then(|place| state.wakers.get_mut(place)) {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => {
-                this.waiting = Some(state.wakers.len());
-                state.wakers.push(context.waker().clone());
-            }
+        if let Some(waker) = this.waiting.and_then(|place| state.wakers.get_mut(place)) {
+            waker.clone_from(context.waker());
+        } else {
+            this.waiting = Some(state.wakers.len());
+            state.wakers.push(context.waker().clone());
         }
         Poll::Pending
     }

@@ -129,7 +129,7 @@ impl Peer {
         .await;
     }
 
-    /// The next command and its correlation id; PONGs are skipped.
+    /// The next command and its correlation id.
     pub async fn command(&mut self) -> (u32, Command) {
         soon(self.try_command()).await.expect("the client hung up")
     }
@@ -300,7 +300,7 @@ impl Dial for Pipes {
             let (ours, theirs) = tokio::io::duplex(self.buffer_bytes);
             self.made
                 .send(theirs)
-                .map_err(|_| std::io::ErrorKind::ConnectionRefused)?;
+                .map_err(|_gone| std::io::ErrorKind::ConnectionRefused)?;
             Ok(Box::new(ours) as Box<dyn Transport>)
         })
     }
