@@ -17,16 +17,23 @@ use crate::wire::write::{cut, length16};
 /// Tags run from 1 to below this.
 const TAGS: usize = 8;
 
+/// Bytes of an entry's tag.
+const TAG_BYTES: usize = 1;
+
 /// Bytes of an entry before its value.
 const ENTRY_HEADER_BYTES: usize = 3;
 
 /// Bytes of the section's total.
 const TOTAL_BYTES: usize = 2;
 
-/// The known fields of one section, by tag, borrowed from the body.
+/// The known fields of one section, borrowed from the body.
+///
+/// Small, because it is moved from parser to parser: it notes where values are, not what they are.
 pub(crate) struct Values<'a> {
     body: &'a Bytes,
-    values: [Option<&'a [u8]>; TAGS],
+    section: &'a [u8],
+    /// By tag: where in the section the value's length stands. 0 = absent, since an entry's tag comes before its length.
+    places: [u16; TAGS],
 }
 
 /// Parses the section of a frame whose fields are `F`.
@@ -42,21 +49,21 @@ pub(crate) fn fields<'a, F: Field>(
     }
 }
 
-fn read_section<'a, F: Field>(
-    body: &'a Bytes,
-    mut section: &'a [u8],
-) -> Result<Values<'a>, WireError> {
-    let mut values = [None; TAGS];
-    while !section.is_empty() {
-        let Ok((rest, (tag, value))) = entry(section) else {
+fn read_section<'a, F: Field>(body: &'a Bytes, section: &'a [u8]) -> Result<Values<'a>, WireError> {
+    let mut places = [0; TAGS];
+    let mut rest = section;
+    while !rest.is_empty() {
+        let entry_at = section.len() - rest.len();
+        let entry: Parsed<'_, _> = (u8, bytes16).parse_complete(rest);
+        let Ok((after, (tag, value))) = entry else {
             return Err(WireError::FieldsTruncated);
         };
-        section = rest;
+        rest = after;
         let Some(field) = F::of(tag) else { continue };
-        let slot = values
+        let place = places
             .get_mut(usize::from(tag))
-            .expect("every declared tag is below TAGS");
-        if slot.is_some() {
+            .expect("declared tags are below TAGS");
+        if *place != 0 {
             return Err(WireError::FieldRepeated { tag });
         }
         if !field.width().allows(value.len()) {
@@ -65,19 +72,23 @@ fn read_section<'a, F: Field>(
                 have: value.len(),
             });
         }
-        *slot = Some(value);
+        *place = length16(entry_at + TAG_BYTES);
     }
-    Ok(Values { body, values })
-}
-
-/// One entry: its tag and its value.
-fn entry(section: &[u8]) -> Parsed<'_, (u8, &[u8])> {
-    (u8, bytes16).parse_complete(section)
+    Ok(Values {
+        body,
+        section,
+        places,
+    })
 }
 
 impl Values<'_> {
     fn get<F: Field>(&self, field: F) -> Option<&[u8]> {
-        self.values.get(usize::from(field.tag())).copied().flatten()
+        let length_at = *self.places.get(usize::from(field.tag()))?;
+        if length_at == 0 {
+            return None;
+        }
+        let (_, value) = bytes16(self.section.get(usize::from(length_at)..)?).ok()?;
+        Some(value)
     }
 
     /// A field of type `u64`.

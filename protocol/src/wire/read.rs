@@ -116,10 +116,18 @@ pub(crate) fn text<'a>(body: &'a Bytes, bound: Bound) -> impl FnMut(&'a [u8]) ->
 }
 
 /// The `str` that names the stream of a command, held to the rules for names.
+///
+/// Printable ASCII, which nearly every name is, is in order without a look at its characters.
 pub(crate) fn stream_name<'a>(body: &'a Bytes) -> impl FnMut(&'a [u8]) -> Parsed<'a, Str> {
-    let mut text = text(body, limits::STREAM_NAME);
     move |input| {
-        let (input, name) = text(input)?;
+        let (input, bytes) = bytes16(input)?;
+        let name = match text_of(body, bytes, limits::STREAM_NAME) {
+            Ok(name) => name,
+            Err(error) => return refuse(error),
+        };
+        if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Ok((input, name));
+        }
         match name.as_str().find(char::is_control) {
             None => Ok((input, name)),
             Some(at) => refuse(WireError::StreamName { at }),

@@ -7,15 +7,16 @@ use std::path::Path;
 
 use serde_json::Value;
 use streamkeeper_protocol::ErrorCode;
-use streamkeeper_protocol::command::{CommandKind, Storage};
+use streamkeeper_protocol::command::{CommandKind, Read, Start, Storage};
 use streamkeeper_protocol::event::{EndReason, EventKind};
 use streamkeeper_protocol::fields::{
     AppendField, ConnectField, CreateField, EndField, ErrField, Field, InfoField, StatusField,
 };
-use streamkeeper_protocol::{RecordBlock, flags, limits};
+use streamkeeper_protocol::frame::{HEADER_BYTES, LENGTH_BYTES};
+use streamkeeper_protocol::{Command, RecordBlock, flags, limits};
 
 use crate::meaning::{Meaning, hex, unhex};
-use crate::vectors;
+use crate::{encoded_command, vectors};
 
 fn spec() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("SPEC.md")).unwrap()
@@ -164,6 +165,37 @@ fn the_tables_of_storages_and_end_reasons_are_the_code() {
     let reason = |it: &EndReason| [it.number().to_string(), it.as_str().to_owned()];
     let expected: Vec<_> = EndReason::ALL.iter().map(reason).collect();
     assert_eq!(heads::<2>(&["reason", "name", "meaning"]), expected);
+}
+
+#[test]
+fn the_table_of_starts_is_the_code() {
+    let starts = [
+        Start::Beginning,
+        Start::Now,
+        Start::Offset(9),
+        Start::Time(9),
+    ];
+    let names = ["BEGINNING", "NOW", "OFFSET", "TIME"];
+    let tag_on_wire = |start| {
+        let stream = "s".into();
+        let read = Read {
+            stream,
+            start,
+            max_bytes: 0,
+            max_records: 0,
+            wait_ms: 0,
+        };
+        let tag_at = LENGTH_BYTES + HEADER_BYTES + 3;
+        encoded_command(&Command::Read(read))[tag_at].to_string()
+    };
+    let expected = starts
+        .into_iter()
+        .zip(names)
+        .map(|(it, name)| [tag_on_wire(it), name.to_owned()]);
+    assert_eq!(
+        heads::<2>(&["tag", "name", "value", "meaning"]),
+        expected.collect::<Vec<_>>()
+    );
 }
 
 #[test]
