@@ -227,10 +227,15 @@ impl LogStorage {
         limits: ReadLimits,
     ) -> Result<page::Page, Error> {
         let deadline = self.clock.now().after(limits.wait);
+        let mut touch = Some(Command::Touch);
         loop {
+            let touch = touch.take();
             let read = move |kept: &mut Kept, name: &StreamName, now| {
-                let page = page::of(kept.found(name)?, from, limits)?;
-                kept.execute(name, Command::Touch, now)?;
+                let mut page = page::of(kept.found(name)?, from, limits)?;
+                if let Some(touch) = touch {
+                    kept.execute(name, touch, now)?;
+                    page.view.mark_unchanged();
+                }
                 Ok(page)
             };
             let mut page = self.on(name, read).await?;

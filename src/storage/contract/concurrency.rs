@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+
 use super::Subject;
 use super::fixture::{
     Expect as _, Fixture, Ran, Stop, at, block, ensure, from, messages_of, name, same, text, texts,
@@ -263,14 +265,11 @@ pub(super) async fn many_streams_are_used_at_once<S: Subject>(f: Fixture<'_, S>)
 pub(super) async fn an_abandoned_append_is_whole_or_absent<S: Subject>(f: Fixture<'_, S>) -> Ran {
     f.given().await?;
     let payloads = ["a", "b", "c"];
-    {
-        let append = f
-            .storage
-            .append(&f.stream, block(&payloads), AppendOptions::default());
-        let mut append = std::pin::pin!(append);
-        // Polled once, then dropped: the caller has gone away.
-        let _polled = futures_util::poll!(append.as_mut());
-    }
+    let append = f
+        .storage
+        .append(&f.stream, block(&payloads), AppendOptions::default());
+    // Polled once, then dropped: the caller has gone away.
+    let _answered_at_once = append.now_or_never();
     f.append(&["after"]).await?;
     let stored = f.texts(Start::Beginning).await?;
     let absent = texts(&["after"]);

@@ -248,6 +248,8 @@ macro_rules! __contract_cases {
                     "every subscriber is told, whoever else comes or goes",
                 a_cancelled_wait_loses_nothing:
                     "a wait for a change that is dropped loses no change",
+                a_stream_created_again_has_its_own_subscribers:
+                    "subscribers of a stream created again are told of the new one only",
                 what_is_told_can_be_read:
                     "what was notified can be read",
                 no_subscriber_misses_the_end:
