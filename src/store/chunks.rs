@@ -30,9 +30,6 @@ use crate::types::{Offset, Run, StreamId, StreamName, Timestamp};
 /// File name within the data directory.
 pub const FILE: &str = "store.redb";
 
-/// Chunk rows are cut below redb's 64 KiB page run, with room for the key and the page header.
-pub(super) const CHUNK_BYTES_MAX: usize = 65_536 - 512;
-
 pub(super) type ChunkKey = (u64, u64);
 
 pub(super) const NAMES: TableDefinition<'_, &str, u64> = TableDefinition::new("names");

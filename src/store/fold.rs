@@ -3,8 +3,9 @@
 //! The rows are decoded as recovery decodes them and folded into each stream's stored state by the same `apply`, so what a
 //! fold leaves behind is what a replay would have built.
 //!
-//! Chunks: a new run goes into the stream's last chunk if that is small for its size, else it begins a new one; so a byte is
-//! rewritten a bounded number of times, whatever the size of folds and the number of streams.
+//! Chunks are cut to fill their pages: what a fold brings for a stream becomes one or a few chunks just under a power of two,
+//! and a rest below a page, which alone is written anew by the next fold. So a fold writes little more than it brings, whatever
+//! the number of streams.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +13,8 @@ use bytes::{Bytes, BytesMut};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::chunks::{
-    self, CHUNK_BYTES_MAX, CHUNKS, ChunkKey, ChunkStore, DUE, FACTS, GARBAGE, NAMES,
-    NEWEST_COMMIT_AT, NEXT_STREAM_ID, PRODUCERS, STREAMS, TIMERS, WATERMARK, failed,
+    self, CHUNKS, ChunkKey, ChunkStore, DUE, FACTS, GARBAGE, NAMES, NEWEST_COMMIT_AT,
+    NEXT_STREAM_ID, PRODUCERS, STREAMS, TIMERS, WATERMARK, failed,
 };
 use super::codec::{self, Entry};
 use super::error::StoreError;
@@ -21,12 +22,14 @@ use super::journal::{self, Row};
 use crate::rules::{self, Effect, StreamState};
 use crate::types::{Offset, Position, Run, StreamId, StreamName, Timestamp};
 
-/// A last chunk is filled up while it is less than this many times what comes in: a byte is then rewritten about half as
-/// many times, and a full chunk takes about twice that many folds.
-const REFILL_RATIO: usize = 8;
+/// redb gives a value a power-of-two run of 4 KiB pages.
+const PAGE_BYTES_MIN: usize = 4096;
 
-/// The smallest piece of a run worth cutting off to fill a chunk up.
-const PIECE_BYTES_MIN: usize = 4096;
+/// The largest chunk: large enough to read a stream at the speed of memory, small enough to read for one record.
+const PAGE_BYTES_MAX: usize = 65_536;
+
+/// What redb keeps beside a value in its page, rounded up.
+const PAGE_OVERHEAD: usize = 64;
 
 /// Rows of deleted or trimmed streams removed in one fold: bounds how long a fold may take.
 const REMOVED_PER_FOLD: usize = 1024;
@@ -246,24 +249,27 @@ impl<'txn> Tables<'txn> {
             .iter()
             .filter_map(|run| run.starting_at(earliest.0))
             .collect();
-        let incoming: usize = kept.iter().map(Run::encoded_bytes).sum();
-        let mut chunk = self.last_chunk(id, incoming)?;
+        if kept.is_empty() {
+            return Ok(());
+        }
+        let mut chunk = self.open_chunk(id)?;
+        let mut left = chunk.bytes.len() + kept.iter().map(Run::encoded_bytes).sum::<usize>();
         for mut run in kept {
             loop {
-                let room = CHUNK_BYTES_MAX.saturating_sub(chunk.bytes.len());
+                let room = chunk_bytes_max(left).saturating_sub(chunk.bytes.len());
                 if run.encoded_bytes() <= room {
                     chunk.push(&run);
                     break;
                 }
                 let piece = run.take(room, u32::MAX);
-                let cut_here = room >= PIECE_BYTES_MIN && piece.encoded_bytes() <= room;
-                if !cut_here && !chunk.bytes.is_empty() {
-                    self.put(id, &mut chunk)?;
-                    continue;
+                let fits = piece.encoded_bytes() <= room;
+                if fits || chunk.bytes.is_empty() {
+                    chunk.push(&piece);
                 }
-                chunk.push(&piece);
+                left = left.saturating_sub(chunk.bytes.len());
+                let taken = chunk.next_offset;
                 self.put(id, &mut chunk)?;
-                match run.starting_at(piece.header.next_offset()) {
+                match run.starting_at(taken) {
                     Some(rest) => run = rest,
                     None => break,
                 }
@@ -272,16 +278,17 @@ impl<'txn> Tables<'txn> {
         self.put(id, &mut chunk)
     }
 
-    /// The stream's last chunk if it is worth filling up with `incoming` bytes, else an empty one.
-    fn last_chunk(&self, id: StreamId, incoming: usize) -> Result<OpenChunk, StoreError> {
+    /// The stream's last chunk if it is a small one, to be written anew with more in it; else an empty one.
+    fn open_chunk(&self, id: StreamId) -> Result<OpenChunk, StoreError> {
         let mut all = self
             .chunks
             .range((id.0, 0)..=(id.0, u64::MAX))
             .map_err(failed)?;
         let last = all.next_back().transpose().map_err(failed)?;
         Ok(match last {
-            Some((key, row)) if worth_filling(row.value().len(), incoming) => OpenChunk {
+            Some((key, row)) if row.value().len() + PAGE_OVERHEAD < PAGE_BYTES_MIN => OpenChunk {
                 first: key.value().1,
+                next_offset: key.value().1,
                 bytes: BytesMut::from(row.value()),
             },
             _ => OpenChunk::default(),
@@ -363,16 +370,25 @@ impl<'txn> Tables<'txn> {
     }
 }
 
-fn worth_filling(last: usize, incoming: usize) -> bool {
-    incoming > 0
-        && last < REFILL_RATIO * incoming
-        && last + incoming.min(PIECE_BYTES_MIN) <= CHUNK_BYTES_MAX
+/// How large the next chunk shall be when `left` bytes are to be stored: what fills a run of pages nearly whole.
+fn chunk_bytes_max(left: usize) -> usize {
+    let page = (left + PAGE_OVERHEAD)
+        .next_power_of_two()
+        .clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX);
+    let nearly_full = left + PAGE_OVERHEAD >= page / 8 * 7;
+    let page = if nearly_full || page == PAGE_BYTES_MIN {
+        page
+    } else {
+        page / 2
+    };
+    page - PAGE_OVERHEAD
 }
 
 /// A chunk being filled.
 #[derive(Default)]
 struct OpenChunk {
     first: u64,
+    next_offset: u64,
     bytes: BytesMut,
 }
 
@@ -381,6 +397,7 @@ impl OpenChunk {
         if self.bytes.is_empty() {
             self.first = run.header.first_offset;
         }
+        self.next_offset = run.header.next_offset();
         run.encode(&mut self.bytes);
     }
 }
