@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use streamkeeper_protocol::command::{Close, Create, Delete, List, Read, Stat};
-use streamkeeper_protocol::{Command, Event, Str};
+use streamkeeper_protocol::{Command, ErrorCode, Event, Str};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -299,6 +299,9 @@ impl Client {
             let answer = timeout_at(deadline, self.ask(&command, deadline, &mut sent)).await;
             match (answer, repeat) {
                 (Ok(Ok(Answer::Reply(event))), _) => return Ok(event),
+                // The server began nothing: repeating is safe, and waits for the next connection.
+                (Ok(Ok(Answer::Refused(refusal))), _)
+                    if refusal.code == Some(ErrorCode::Draining) => {}
                 (Ok(Ok(Answer::Refused(refusal))), _) => return Err(refusal.into()),
                 (Ok(Ok(Answer::Lost)), Repeat::Safe) => {}
                 (Ok(Ok(Answer::Lost)), Repeat::Unsafe(request)) => {

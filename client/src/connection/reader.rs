@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use streamkeeper_protocol::event::Confirm;
 use streamkeeper_protocol::limits::FRAME_BYTES_CEILING;
-use streamkeeper_protocol::{Event, frame};
+use streamkeeper_protocol::{ErrorCode, Event, frame};
 use tokio::io::{AsyncReadExt, ReadHalf};
 use tokio::task::yield_now;
 
@@ -26,6 +26,9 @@ const READ_BYTES: usize = 128 * 1024;
 
 /// With less room than this, more is made before the next read.
 const READ_BYTES_MIN: usize = 32 * 1024;
+
+/// How long a server that refuses with DRAINING, without having announced a time, gets to hang up.
+const DRAIN_GRACE: Duration = Duration::from_secs(30);
 
 /// Reads in a row before the writer gets its turn.
 const READS_PER_TURN: u32 = 8;
@@ -127,19 +130,21 @@ impl<'a> Reader<'a> {
                     .complete(correlation, Outcome::Reply(Event::End(end)))
             }
             Event::Ping => {
-                self.link.pong();
+                self.link.pong(correlation);
                 Ok(())
             }
             Event::Pong => Ok(()),
             Event::Draining(draining) => {
-                self.link.drain();
-                self.draining
-                    .begin(Duration::from_millis(draining.grace_ms.into()));
+                self.drain(Duration::from_millis(draining.grace_ms.into()));
                 Ok(())
             }
             Event::Err(error) if correlation == 0 => Err(Refusal::from(error).into()),
             Event::Err(error) => {
                 let fatal = error.fatal;
+                if error.error_code() == Some(ErrorCode::Draining) {
+                    // As good as the announcement, should that be behind: whoever repeats waits for the next connection.
+                    self.drain(DRAIN_GRACE);
+                }
                 let refusal = Refusal::from(error);
                 self.link
                     .complete(correlation, Outcome::Refused(refusal.clone()))?;
@@ -150,6 +155,12 @@ impl<'a> Reader<'a> {
             }),
             reply => self.link.complete(correlation, Outcome::Reply(reply)),
         }
+    }
+
+    /// The server begins nothing new and will hang up within `grace`.
+    fn drain(&self, grace: Duration) {
+        self.link.drain();
+        self.draining.begin(grace);
     }
 
     fn confirm(&mut self, confirm: &Confirm) -> Result<(), Error> {

@@ -47,7 +47,7 @@ impl Link {
             let mut state = lock(&self.state);
             state.phase = Phase::Down;
             state.outbox.clear();
-            state.pong_due = false;
+            state.pong_due = None;
             state.table.drain()
         };
         for core in self.producers() {
@@ -82,9 +82,9 @@ impl Link {
         lock(&self.subscriptions).clear();
     }
 
-    /// A PING arrived: one PONG is due, however many came.
-    pub(crate) fn pong(&self) {
-        lock(&self.state).pong_due = true;
+    /// A PING arrived. If several came before the writer did, the last one is answered: what is owed stays one frame.
+    pub(crate) fn pong(&self, correlation: u32) {
+        lock(&self.state).pong_due = Some(correlation);
         self.written.notify_one();
     }
 
@@ -100,8 +100,8 @@ impl Link {
             }
             {
                 let mut state = lock(&self.state);
-                if std::mem::take(&mut state.pong_due) {
-                    state.outbox.command(&Command::Pong, 0);
+                if let Some(correlation) = state.pong_due.take() {
+                    state.outbox.command(&Command::Pong, correlation);
                 }
                 if !state.outbox.is_empty() {
                     state.outbox.swap(empty);

@@ -53,7 +53,8 @@ struct State {
     phase: Phase,
     outbox: Outbox,
     table: Table<Pending>,
-    pong_due: bool,
+    /// The correlation id of a PING that was not answered yet.
+    pong_due: Option<u32>,
     /// Producers with records to put into a batch when the writer comes by.
     ready: Vec<Arc<producer::Core>>,
 }
@@ -86,7 +87,7 @@ impl Link {
                 phase: Phase::Down,
                 outbox: Outbox::default(),
                 table: Table::default(),
-                pong_due: false,
+                pong_due: None,
                 ready: Vec::new(),
             }),
             written: Notify::new(),

@@ -31,6 +31,8 @@ pub(super) struct Settings {
     pub(super) epoch: u64,
     pub(super) batch_bytes_max: usize,
     pub(super) batches_max: usize,
+    /// Whether each record sent becomes exactly one record stored: not in JSON mode, which splits arrays.
+    pub(super) one_to_one: bool,
 }
 
 /// See the module documentation.
@@ -57,7 +59,7 @@ struct State {
 impl Core {
     pub(super) fn new(key: u64, settings: Settings) -> Self {
         let state = Mutex::new(State {
-            window: Window::new(settings.batches_max),
+            window: Window::new(settings.batches_max, settings.one_to_one),
             attached: false,
             called: false,
             failure: None,

@@ -15,7 +15,7 @@ use streamkeeper_protocol::Str;
 pub(crate) use self::core::Core;
 use self::core::Settings;
 pub use self::receipt::{Receipt, Stored};
-use crate::client::Handle;
+use crate::client::{Client, Handle};
 use crate::error::Error;
 use crate::reconnect::random_bits;
 
@@ -43,7 +43,8 @@ impl ProducerBuilder {
         }
     }
 
-    /// Who produces (default: a random id, which protects against repetition as long as this program runs).
+    /// Who produces (default: a random id, which protects against repetition as long as this program runs; a stream
+    /// remembers a bounded number of ids, so programs that start often should have one of their own).
     ///
     /// With an id of its own, a program that starts again must raise [`ProducerBuilder::epoch`] each time: from
     /// then on the server refuses what an older start may still be sending.
@@ -75,15 +76,20 @@ impl ProducerBuilder {
         self
     }
 
-    /// Opens the producer. Sends nothing: the first batch tells whether the stream exists.
+    /// Opens the producer, after a look at the stream.
     ///
     /// # Errors
-    /// What ended the client, or [`Error::Disconnected`] after the request timeout without a connection.
+    /// As [`crate::Client::stat`]: above all `NOT_FOUND`, because appending creates no stream.
     ///
     /// # Cancel safety
     /// Safe.
     pub async fn open(self) -> Result<Producer, Error> {
         let link = Arc::clone(&self.handle.link);
+        let client = Client {
+            handle: Arc::clone(&self.handle),
+        };
+        let status = client.stat(self.stream.clone()).await?;
+        let info = client.server().await?;
         let id = self
             .id
             .unwrap_or_else(|| format!("anonymous-{:016x}", random_bits()).into());
@@ -95,10 +101,9 @@ impl ProducerBuilder {
                 epoch: self.epoch,
                 batch_bytes_max: self.batch_bytes_max,
                 batches_max: self.batches_max,
+                one_to_one: !is_json(&status.content_type),
             },
         ));
-        let deadline = tokio::time::Instant::now() + link.config.request_timeout;
-        let info = link.connected(deadline).await?;
         link.register_producer(Arc::clone(&core));
         let producer = Producer {
             core,
@@ -109,6 +114,12 @@ impl ProducerBuilder {
         link.check_open()?;
         Ok(producer)
     }
+}
+
+/// Whether a stream of this content type is in JSON mode.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
 }
 
 /// Appends records to one stream, each exactly once, in order. See [`crate::Client::producer`].

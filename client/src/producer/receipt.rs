@@ -15,8 +15,8 @@ use crate::sync::lock;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Stored {
-    /// The record's offset; unknown if the confirm was lost with its connection and the repetition was answered as a
-    /// duplicate, because the server then only knows that the batch is there.
+    /// The record's offset. Unknown after a reconnect, if the batch is confirmed as a duplicate (the server then only
+    /// knows that it is there), and in JSON mode, where a record that is an array is stored as several.
     pub offset: Option<u64>,
     /// Whether the batch was confirmed as a duplicate of itself, after a reconnect.
     pub duplicate: bool,

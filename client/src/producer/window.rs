@@ -21,6 +21,8 @@ use crate::types::{Appended, ServerInfo};
 #[derive(Debug)]
 pub(super) struct Window {
     pub(super) batches_max: usize,
+    /// Whether each record sent becomes exactly one record stored, so that offsets can be told.
+    one_to_one: bool,
     batch_bytes_max: usize,
     batch_records_max: u32,
     pub(super) record_bytes_max: u32,
@@ -66,9 +68,10 @@ pub(super) enum Verdict {
 pub(super) struct Reused;
 
 impl Window {
-    pub(super) fn new(batches_max: usize) -> Self {
+    pub(super) fn new(batches_max: usize, one_to_one: bool) -> Self {
         Self {
             batches_max,
+            one_to_one,
             batch_bytes_max: 0,
             batch_records_max: 0,
             record_bytes_max: 0,
@@ -151,6 +154,8 @@ impl Window {
 
     /// The batch is durable.
     pub(super) fn confirm(&mut self, seq: u64, appended: Appended) -> Result<(), Reused> {
+        // A duplicate is answered with some later tail.
+        let exact = self.one_to_one && !appended.duplicate;
         let Some(batch) = self.batch(seq) else {
             return Ok(());
         };
@@ -159,9 +164,10 @@ impl Window {
             return Err(Reused);
         }
         batch.confirmed = true;
-        let before = appended.tail.checked_sub(batch.records.count().into());
-        // A duplicate is answered with some later tail.
-        let first = before.filter(|_| !appended.duplicate);
+        let first = appended
+            .tail
+            .checked_sub(batch.records.count().into())
+            .filter(|_| exact);
         batch.outcome.resolve(Ok(Confirmation {
             first,
             duplicate: appended.duplicate,
@@ -242,7 +248,7 @@ mod tests {
 
     /// A window with `count` one-record batches sent.
     fn sent(count: u64) -> Window {
-        let mut window = Window::new(16);
+        let mut window = Window::new(16, true);
         (window.batch_bytes_max, window.batch_records_max) = (1_000, 100);
         for n in 0..count {
             drop(window.push(b"record"));

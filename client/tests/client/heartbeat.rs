@@ -28,10 +28,10 @@ async fn connected() -> (Client, Peer) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ping_is_answered() {
+async fn a_ping_is_answered_under_its_correlation_id() {
     let (_client, mut peer) = connected().await;
-    peer.send(0, &Event::Ping).await;
-    assert!(matches!(peer.command().await, (0, Command::Pong)));
+    peer.send(77, &Event::Ping).await;
+    assert!(matches!(peer.command().await, (77, Command::Pong)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,21 +1,22 @@
 //! The producer: batches by itself, resends with the same numbers, stops when it is fenced.
 
 use futures_util::FutureExt;
-use streamkeeper_client::{Client, Error, ErrorCode, Producer};
+use streamkeeper_client::{Client, Error, ErrorCode, Producer, ProducerBuilder};
 use streamkeeper_protocol::command::Append;
 use streamkeeper_protocol::event::{Confirm, ConfirmEntry, ErrorEvent};
 use streamkeeper_protocol::{Command, Event};
 
 use crate::support::{Peer, connected, payloads, soon};
 
-async fn producer(client: &Client) -> Producer {
-    client
-        .producer("orders")
-        .id("p")
-        .epoch(3)
-        .open()
-        .await
-        .unwrap()
+async fn producer(client: &Client, peer: &mut Peer) -> Producer {
+    open(client.producer("orders"), peer).await
+}
+
+/// Opens a producer called `p` in its epoch 3, for a stream of bytes.
+async fn open(builder: ProducerBuilder, peer: &mut Peer) -> Producer {
+    let opening = builder.id("p").epoch(3).open();
+    let (producer, ()) = tokio::join!(opening, peer.answer_stat("text/plain"));
+    producer.unwrap()
 }
 
 fn seq(append: &Append) -> u64 {
@@ -51,7 +52,7 @@ async fn confirm_as_duplicate(peer: &mut Peer, correlation: u32, tail: u64) {
 #[tokio::test]
 async fn a_lone_record_leaves_at_once_and_its_receipt_tells_its_offset() {
     let (_server, client, mut peer) = connected().await;
-    let producer = producer(&client).await;
+    let producer = producer(&client, &mut peer).await;
     let receipt = producer.send("one").await.unwrap();
     let (correlation, records) = batch(&mut peer, 0).await;
     assert_eq!(records, ["one"]);
@@ -63,14 +64,7 @@ async fn a_lone_record_leaves_at_once_and_its_receipt_tells_its_offset() {
 #[tokio::test]
 async fn records_sent_while_batches_are_in_flight_travel_together() {
     let (_server, client, mut peer) = connected().await;
-    let producer = client
-        .producer("orders")
-        .id("p")
-        .epoch(3)
-        .batches_max(1)
-        .open()
-        .await
-        .unwrap();
+    let producer = open(client.producer("orders").batches_max(1), &mut peer).await;
     producer.send("0").await.unwrap();
     let (correlation, records) = batch(&mut peer, 0).await;
     assert_eq!(records, ["0"]);
@@ -90,15 +84,14 @@ async fn records_sent_while_batches_are_in_flight_travel_together() {
 #[tokio::test]
 async fn sending_waits_when_the_window_is_full() {
     let (_server, client, mut peer) = connected().await;
-    let producer = client
-        .producer("orders")
-        .id("p")
-        .epoch(3)
-        .batches_max(2)
-        .batch_bytes_max(100)
-        .open()
-        .await
-        .unwrap();
+    let producer = open(
+        client
+            .producer("orders")
+            .batches_max(2)
+            .batch_bytes_max(100),
+        &mut peer,
+    )
+    .await;
     let text = "x".repeat(92);
     let mut accepted = 0;
     while let Some(sent) = producer.send(&text).now_or_never() {
@@ -117,7 +110,7 @@ async fn sending_waits_when_the_window_is_full() {
 #[tokio::test]
 async fn flush_returns_when_everything_is_confirmed() {
     let (_server, client, mut peer) = connected().await;
-    let producer = producer(&client).await;
+    let producer = producer(&client, &mut peer).await;
     producer.flush().await.unwrap();
     producer.send("one").await.unwrap();
     let (correlation, _) = batch(&mut peer, 0).await;
@@ -131,7 +124,7 @@ async fn flush_returns_when_everything_is_confirmed() {
 #[tokio::test]
 async fn a_cut_connection_makes_it_send_again_in_order_with_the_same_numbers() {
     let (server, client, mut peer) = connected().await;
-    let producer = producer(&client).await;
+    let producer = producer(&client, &mut peer).await;
     let mut receipts = Vec::new();
     let mut sent = Vec::new();
     for n in 0..4 {
@@ -165,7 +158,7 @@ async fn a_cut_connection_makes_it_send_again_in_order_with_the_same_numbers() {
 #[tokio::test]
 async fn records_accepted_between_connections_follow_what_is_sent_again() {
     let (server, client, mut peer) = connected().await;
-    let producer = producer(&client).await;
+    let producer = producer(&client, &mut peer).await;
     producer.send("0").await.unwrap();
     batch(&mut peer, 0).await;
     // Stops the client from reconnecting until the script accepts.
@@ -190,15 +183,11 @@ async fn records_accepted_between_connections_follow_what_is_sent_again() {
 #[tokio::test]
 async fn many_cut_connections_store_every_record_once_and_in_order() {
     let (server, client, mut peer) = connected().await;
-    let producer = client
-        .producer("orders")
-        .id("p")
-        .epoch(3)
-        .batch_bytes_max(64)
-        .batches_max(4)
-        .open()
-        .await
-        .unwrap();
+    let producer = open(
+        client.producer("orders").batch_bytes_max(64).batches_max(4),
+        &mut peer,
+    )
+    .await;
     let script = async {
         // A broker in a nutshell: what it stored, and the number it expects next.
         let mut stored: Vec<String> = Vec::new();
@@ -246,7 +235,7 @@ async fn many_cut_connections_store_every_record_once_and_in_order() {
 #[tokio::test]
 async fn a_newer_epoch_ends_the_producer_for_good() {
     let (_server, client, mut peer) = connected().await;
-    let producer = producer(&client).await;
+    let producer = producer(&client, &mut peer).await;
     let receipt = producer.send("one").await.unwrap();
     let (correlation, _) = batch(&mut peer, 0).await;
     let behind = producer.send("two").await.unwrap();
@@ -268,7 +257,7 @@ async fn a_newer_epoch_ends_the_producer_for_good() {
 #[tokio::test]
 async fn an_epoch_used_before_is_noticed_and_nothing_passes_for_stored() {
     let (_server, client, mut peer) = connected().await;
-    let producer = producer(&client).await;
+    let producer = producer(&client, &mut peer).await;
     let receipt = producer.send("one").await.unwrap();
     let (correlation, _) = batch(&mut peer, 0).await;
     confirm_as_duplicate(&mut peer, correlation, 9).await;
@@ -291,7 +280,7 @@ async fn an_epoch_used_before_is_noticed_and_nothing_passes_for_stored() {
 #[tokio::test]
 async fn a_batch_refused_for_now_is_sent_again_with_those_behind_it() {
     let (_server, client, mut peer) = connected().await;
-    let producer = producer(&client).await;
+    let producer = producer(&client, &mut peer).await;
     let mut sent = Vec::new();
     for n in 0..3 {
         producer.send(format!("{n}")).await.unwrap();
@@ -314,14 +303,7 @@ async fn a_batch_refused_for_now_is_sent_again_with_those_behind_it() {
 #[tokio::test]
 async fn a_dropped_producer_still_sends_what_it_accepted() {
     let (_server, client, mut peer) = connected().await;
-    let producer = client
-        .producer("orders")
-        .id("p")
-        .epoch(3)
-        .batches_max(1)
-        .open()
-        .await
-        .unwrap();
+    let producer = open(client.producer("orders").batches_max(1), &mut peer).await;
     producer.send("one").await.unwrap();
     let (correlation, _) = batch(&mut peer, 0).await;
     producer.send("two").await.unwrap();
@@ -333,7 +315,7 @@ async fn a_dropped_producer_still_sends_what_it_accepted() {
 #[tokio::test]
 async fn a_record_over_the_limit_is_refused_and_the_producer_goes_on() {
     let (_server, client, mut peer) = connected().await;
-    let producer = producer(&client).await;
+    let producer = producer(&client, &mut peer).await;
     let error = producer.send(vec![0; (1 << 20) + 1]).await.unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }), "{error:?}");
     producer.send(vec![b'x'; 1 << 20]).await.unwrap();
@@ -345,9 +327,37 @@ async fn without_an_id_each_producer_gets_one_of_its_own() {
     let (_server, client, mut peer) = connected().await;
     let mut ids = Vec::new();
     for _ in 0..2 {
-        let producer = client.producer("orders").open().await.unwrap();
+        let opening = client.producer("orders").open();
+        let (producer, ()) = tokio::join!(opening, peer.answer_stat("text/plain"));
+        let producer = producer.unwrap();
         producer.send("x").await.unwrap();
         ids.push(peer.append().await.1.producer.unwrap().id);
     }
     assert_ne!(ids[0], ids[1]);
+}
+
+#[tokio::test]
+async fn opening_tells_whether_the_stream_is_there() {
+    let (_server, client, mut peer) = connected().await;
+    let script = async {
+        let (correlation, _) = peer.command().await;
+        peer.send(
+            correlation,
+            &Event::Err(ErrorEvent::new(ErrorCode::NotFound, "none")),
+        )
+        .await;
+    };
+    let (producer, ()) = tokio::join!(client.producer("orders").open(), script);
+    assert_eq!(producer.unwrap_err().code(), Some(ErrorCode::NotFound));
+}
+
+#[tokio::test]
+async fn in_json_mode_no_offset_is_told_because_arrays_are_split() {
+    let (_server, client, mut peer) = connected().await;
+    let opening = client.producer("orders").id("p").epoch(3).open();
+    let (producer, ()) = tokio::join!(opening, peer.answer_stat("Application/JSON; charset=utf-8"));
+    let receipt = producer.unwrap().send("[1,2,3]").await.unwrap();
+    let (correlation, _) = batch(&mut peer, 0).await;
+    peer.confirm(&[(correlation, 3)]).await;
+    assert_eq!(soon(receipt).await.unwrap().offset, None);
 }

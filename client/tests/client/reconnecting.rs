@@ -382,6 +382,29 @@ async fn while_the_server_drains_answers_come_and_new_requests_wait() {
 }
 
 #[tokio::test]
+async fn a_waiting_read_refused_by_a_draining_server_is_repeated_on_the_next_connection() {
+    let (server, client, mut peer) = connected().await;
+    let script = async {
+        let (correlation, _) = peer.read().await;
+        let draining = ErrorEvent::new(ErrorCode::Draining, "shutting down");
+        peer.send(correlation, &Event::Err(draining)).await;
+        peer.send(0, &Event::Ping).await;
+        assert!(
+            matches!(peer.command().await, (_, Command::Pong)),
+            "nothing before"
+        );
+        drop(peer);
+        let mut peer = server.accept().await;
+        let (correlation, _) = peer.read().await;
+        peer.send(correlation, &Event::Records(records(0, &["found"])))
+            .await;
+        peer
+    };
+    let (page, _peer) = tokio::join!(client.read("orders", ReadOptions::new()), script);
+    assert_eq!(page.unwrap().records[0].payload, "found");
+}
+
+#[tokio::test]
 async fn garbage_ends_the_connection_and_the_client_goes_on_with_a_new_one() {
     let (server, client, mut peer) = connected().await;
     let ticket = client.append_pipelined("orders", "x").await.unwrap();

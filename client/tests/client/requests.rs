@@ -8,7 +8,7 @@ use streamkeeper_client::{
     Storage,
 };
 use streamkeeper_protocol::event::{
-    Closed, Confirm, ConfirmEntry, Created, ErrorEvent, Listed, ListedStream, Status,
+    Closed, Confirm, ConfirmEntry, Created, ErrorEvent, Listed, ListedStream,
 };
 use streamkeeper_protocol::{Command, Event};
 
@@ -243,35 +243,17 @@ async fn a_damaged_record_is_an_error_with_its_offset() {
 #[tokio::test]
 async fn stat_tells_everything() {
     let (_server, client, mut peer) = connected().await;
-    let script = async {
-        let (correlation, command) = peer.command().await;
-        assert!(matches!(command, Command::Stat(_)));
-        let status = Status {
-            content_type: "text/plain".into(),
-            created_at: 1,
-            closed: true,
-            storage: Storage::Durable,
-            earliest: 2,
-            earliest_byte: 3,
-            tail: 4,
-            tail_byte: 5,
-            ttl_seconds: Some(6),
-            expires_at: None,
-            max_age_ms: Some(7),
-            max_records: None,
-            max_bytes: Some(8),
-            last_seq: Some("s".into()),
-            last_append_at: Some(9),
-        };
-        peer.send(correlation, &Event::Status(status)).await;
-    };
-    let (status, ()) = tokio::join!(client.stat("orders"), script);
+    let (status, ()) = tokio::join!(client.stat("orders"), peer.answer_stat("text/plain"));
     let status = status.unwrap();
     assert_eq!(status.content_type, "text/plain");
-    assert_eq!((status.earliest, status.tail, status.closed), (2, 4, true));
+    assert_eq!((status.created_at, status.closed), (1, true));
+    assert_eq!((status.earliest, status.earliest_byte), (2, 3));
+    assert_eq!((status.tail, status.tail_byte), (4, 5));
     assert_eq!(status.ttl, Some(Duration::from_secs(6)));
     assert_eq!(status.max_age, Some(Duration::from_millis(7)));
+    assert_eq!((status.max_records, status.max_bytes), (None, Some(8)));
     assert_eq!(status.last_seq.as_deref(), Some(&b"s"[..]));
+    assert_eq!((status.expires_at, status.last_append_at), (None, Some(9)));
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use streamkeeper_client::{Client, ClientBuilder, Dial, Dialing, Reconnect, Transport};
-use streamkeeper_protocol::command::{Append, Read, Subscribe};
+use streamkeeper_protocol::command::{Append, Read, Storage, Subscribe};
 use streamkeeper_protocol::event::{
-    Confirm, ConfirmEntry, Connected, Deliver, Info, Records, Subscribed,
+    Confirm, ConfirmEntry, Connected, Deliver, Info, Records, Status, Subscribed,
 };
 use streamkeeper_protocol::limits::{FRAME_BYTES_MAX, Limits, VERSION};
 use streamkeeper_protocol::{Command, Event, RecordBlock, Run, frame};
@@ -179,6 +179,30 @@ impl Peer {
         };
         self.send(correlation, &Event::Subscribed(reply)).await;
         subscribe
+    }
+
+    /// Reads a STAT and answers with a stream whose numbers count up.
+    pub async fn answer_stat(&mut self, content_type: &str) {
+        let (correlation, command) = self.command().await;
+        assert!(matches!(command, Command::Stat(_)), "{command:?}");
+        let status = Status {
+            content_type: content_type.into(),
+            created_at: 1,
+            closed: true,
+            storage: Storage::Durable,
+            earliest: 2,
+            earliest_byte: 3,
+            tail: 4,
+            tail_byte: 5,
+            ttl_seconds: Some(6),
+            expires_at: None,
+            max_age_ms: Some(7),
+            max_records: None,
+            max_bytes: Some(8),
+            last_seq: Some("s".into()),
+            last_append_at: Some(9),
+        };
+        self.send(correlation, &Event::Status(status)).await;
     }
 
     pub async fn send(&mut self, correlation: u32, event: &Event) {
