@@ -285,7 +285,7 @@ macro_rules! __contract_cases {
                 a_trim_survives_a_restart:
                     "what was trimmed does not come back after a restart",
                 an_expiry_goes_on_over_a_restart:
-                    "a ttl runs on over a restart from the last read or write before it",
+                    "a ttl runs on over a restart from the last read or write before it, give or take an eighth",
             }
         }
     };
