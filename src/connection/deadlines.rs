@@ -8,6 +8,7 @@
 //! last byte heard ──heartbeat──▶ Due::Ping ──heartbeat──▶ Due::Silent
 //! first byte of a frame ──frame_timeout──▶ Due::Frame     unless the frame is complete before
 //! socket takes nothing ──write_timeout──▶ Due::Stuck      unless it takes something before
+//! draining, last byte heard ──quiet──▶ Due::Quiet
 //! told to leave ──▶ Due::Leave
 //! ```
 //!
@@ -24,6 +25,7 @@ pub(super) struct Allowed {
     pub(super) heartbeat: Duration,
     pub(super) frame: Duration,
     pub(super) write: Duration,
+    pub(super) quiet: Duration,
 }
 
 /// What has run out.
@@ -39,6 +41,8 @@ pub(super) enum Due {
     Frame,
     /// The socket takes nothing for too long.
     Stuck,
+    /// A peer that was told of the drain has sent nothing for a moment.
+    Quiet,
     /// The time to leave has come.
     Leave,
 }
@@ -53,6 +57,8 @@ pub(super) struct Deadlines {
     pinged: bool,
     frame_since: Option<Instant>,
     stuck_since: Option<Instant>,
+    /// Set while a drain waits for the peer to fall silent.
+    quiet_since: Option<Instant>,
     leave_by: Option<Instant>,
 }
 
@@ -65,6 +71,7 @@ impl Deadlines {
             pinged: false,
             frame_since: None,
             stuck_since: None,
+            quiet_since: None,
             leave_by: None,
         }
     }
@@ -78,6 +85,14 @@ impl Deadlines {
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard_at = Some(now);
         self.pinged = false;
+        if self.quiet_since.is_some() {
+            self.quiet_since = Some(now);
+        }
+    }
+
+    /// A drain has begun: the peer is to fall silent.
+    pub(super) fn hush(&mut self, now: Instant) {
+        self.quiet_since = Some(now);
     }
 
     /// All frames that are complete were taken; `partial` says whether part of another is left, `fresh` that it is not
@@ -122,6 +137,7 @@ impl Deadlines {
         [
             self.connect_by,
             self.leave_by,
+            self.quiet_by(),
             self.speak_by(),
             self.frame_by(),
             self.write_by(),
@@ -141,6 +157,10 @@ impl Deadlines {
         self.frame_since.map(|since| since + self.allowed.frame)
     }
 
+    fn quiet_by(&self) -> Option<Instant> {
+        self.quiet_since.map(|since| since + self.allowed.quiet)
+    }
+
     fn write_by(&self) -> Option<Instant> {
         self.stuck_since.map(|since| since + self.allowed.write)
     }
@@ -153,6 +173,10 @@ impl Deadlines {
         }
         if is_due(self.leave_by) {
             return Some(Due::Leave);
+        }
+        if is_due(self.quiet_by()) {
+            self.quiet_since = None;
+            return Some(Due::Quiet);
         }
         if is_due(self.connect_by) {
             return Some(Due::Connect);
@@ -182,6 +206,7 @@ mod tests {
             heartbeat: 15 * SECOND,
             frame: 20 * SECOND,
             write: 30 * SECOND,
+            quiet: SECOND,
         };
         let mut deadlines = Deadlines::new(allowed, now, 10 * SECOND);
         deadlines.connected();
@@ -260,12 +285,24 @@ mod tests {
     }
 
     #[test]
+    fn a_drained_peer_is_quiet_when_nothing_came_for_a_moment() {
+        let start = Instant::now();
+        let mut deadlines = connected(start);
+        deadlines.hush(start);
+        deadlines.heard(start + SECOND / 2);
+        assert_eq!(deadlines.due(start + SECOND), None);
+        assert_eq!(deadlines.due(start + 3 * SECOND / 2), Some(Due::Quiet));
+        assert_eq!(deadlines.next(), Some(start + SECOND / 2 + 15 * SECOND));
+    }
+
+    #[test]
     fn a_peer_that_never_connects_is_given_up() {
         let start = Instant::now();
         let allowed = Allowed {
             heartbeat: 15 * SECOND,
             frame: 20 * SECOND,
             write: 30 * SECOND,
+            quiet: SECOND,
         };
         let mut deadlines = Deadlines::new(allowed, start, 10 * SECOND);
         deadlines.heard(start + 9 * SECOND);

@@ -103,8 +103,9 @@ pub struct Connection<S> {
     space: Option<Space>,
     /// The peer has closed its sending side.
     input_ended: bool,
-    /// The last read found nothing.
-    input_drained: bool,
+    /// The peer was told of a drain and has sent nothing for a moment since. (That a read finds nothing is not enough:
+    /// what is in the socket shows only after the runtime has looked.)
+    quiet: bool,
     now: Instant,
 }
 
@@ -120,6 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             heartbeat: session.heartbeat(),
             frame: options.frame_timeout,
             write: options.write_timeout,
+            quiet: options.drain_quiet,
         };
         let now = Instant::now();
         Self {
@@ -134,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             phase: Phase::Open,
             space: None,
             input_ended: false,
-            input_drained: false,
+            quiet: false,
             now,
         }
     }
@@ -188,6 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.outbox.register(cx.waker());
         if self.outbox.is_draining() && self.session.drain(self.drain_grace, &mut self.output) {
             self.deadlines.leave_by(self.now + self.drain_grace);
+            self.deadlines.hush(self.now);
         }
         self.session.settle(&mut self.output);
         let wrote = match self.write(cx) {
@@ -216,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Whether a connection that is to end owes its peer nothing more.
     fn is_quiescent(&self) -> bool {
-        let leaves = self.input_ended || (self.session.is_draining() && self.input_drained);
+        let leaves = self.input_ended || (self.session.is_draining() && self.quiet);
         leaves && self.session.in_flight() == 0 && self.output.is_empty()
     }
 
@@ -305,6 +308,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(wrote)
     }
 
+    /// The peer does not read: its socket would not take an ERR either.
+    fn cut_off(&mut self) -> Ended {
+        let failure = Failure::new(ErrorCode::SlowConsumer, "nothing was read for too long");
+        self.session.fail(failure, &mut self.output);
+        Ended::Fatal(ErrorCode::SlowConsumer)
+    }
+
     /// Does what the clock says. `Some` if the connection is over at once.
     fn on_time(&mut self) -> Option<Ended> {
         match self.deadlines.due(self.now)? {
@@ -314,10 +324,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 "nothing was heard, not even an answer to a PING",
             )),
             Due::Frame => self.fail(Failure::timeout("a frame was not completed in time")),
-            // A socket that takes nothing takes no ERR either.
-            Due::Stuck => {
-                return Some(self.over().unwrap_or(Ended::Fatal(ErrorCode::SlowConsumer)));
-            }
+            Due::Stuck => return Some(self.over().unwrap_or_else(|| self.cut_off())),
+            Due::Quiet => self.quiet = true,
             Due::Leave if matches!(self.phase, Phase::Lingering { .. }) => return self.over(),
             Due::Leave => return Some(Ended::Cut),
         }

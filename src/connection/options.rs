@@ -15,6 +15,9 @@ pub struct ConnectionOptions {
     pub linger: Duration,
     /// How long answers under way are waited for after the peer has closed its sending side.
     pub half_closed_timeout: Duration,
+    /// A peer that was told of a drain is waited for until it has sent nothing for this long: what was on its way then
+    /// is still answered.
+    pub drain_quiet: Duration,
     /// The connection is not read further while this much waits to be written to it.
     pub unsent_bytes_max: usize,
 }
@@ -22,11 +25,12 @@ pub struct ConnectionOptions {
 impl Default for ConnectionOptions {
     fn default() -> Self {
         Self {
-            connect_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
             frame_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             linger: Duration::from_secs(1),
             half_closed_timeout: Duration::from_secs(5),
+            drain_quiet: Duration::from_millis(100),
             unsent_bytes_max: 1 << 20,
         }
     }

@@ -162,7 +162,7 @@ mod tests {
     async fn a_drained_buffer_holds_no_memory() {
         let (mut near, mut far) = tokio::io::duplex(1 << 20);
         let mut buffer = ReadBuffer::new();
-        far.write_all(&[0; 500_000]).await.expect("room");
+        far.write_all(&vec![0; 500_000]).await.expect("room");
         let mut filled = 0;
         while let Some(some) = fill(&mut buffer, &mut near) {
             filled += some;
@@ -170,7 +170,7 @@ mod tests {
         }
         assert_eq!(filled, 500_000);
         assert_eq!(buffer.bytes.capacity(), 0);
-        assert_eq!(buffer.room, ROOM_BYTES_MAX);
+        assert!(buffer.room > SCRATCH_BYTES, "{}", buffer.room);
     }
 
     #[tokio::test]

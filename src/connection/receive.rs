@@ -30,13 +30,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.deadlines.listen(self.now);
         let filled = match self.input.poll_fill(cx, &mut self.socket) {
-            Poll::Pending => {
-                self.input_drained = true;
-                return Ok(dispatched);
-            }
+            Poll::Pending => return Ok(dispatched),
             Poll::Ready(filled) => filled.map_err(Broken::Socket)?,
         };
-        self.input_drained = false;
         if filled == 0 {
             self.end_of_input();
             return Ok(true);

@@ -3,14 +3,17 @@
 //! A Unix socket file that nobody listens on is left over from a crash and is removed; one that somebody listens on, or
 //! a file that is no socket, is never touched. On drop the file is removed if it is still the one that was bound here.
 
-use std::io::{self, Write};
-use std::net::Shutdown;
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::ListenAddress;
+
+/// A peer that is turned away may have sent this much: a CONNECT and what it has pipelined behind it.
+const UNREAD_BYTES_MAX: u64 = 64 << 10;
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -29,22 +32,25 @@ pub(super) enum Accepted {
 }
 
 impl Accepted {
-    /// Writes what the socket takes at once and closes it.
-    pub(super) fn say_and_close(self, bytes: &[u8]) -> io::Result<()> {
-        // By way of std, which needs no readiness from the runtime: the send buffer of a new socket is empty.
+    /// Writes `bytes` and closes, once the peer has closed its side: a reset before that could take them away.
+    pub(super) async fn say_and_close(self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => {
-                let mut stream = stream.into_std()?;
-                stream.write_all(bytes)?;
-                stream.shutdown(Shutdown::Write)
-            }
-            Self::Unix(stream) => {
-                let mut stream = stream.into_std()?;
-                stream.write_all(bytes)?;
-                stream.shutdown(Shutdown::Write)
-            }
+            Self::Tcp(stream) => say_and_close(stream, bytes).await,
+            Self::Unix(stream) => say_and_close(stream, bytes).await,
         }
     }
+}
+
+async fn say_and_close<S>(mut stream: S, bytes: &[u8]) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    stream.write_all(bytes).await?;
+    stream.shutdown().await?;
+    let mut rest = stream.take(UNREAD_BYTES_MAX);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink())
+        .await
+        .map(drop)
 }
 
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 //!
 //! Invariants:
 //! - An accept error never ends a listener: it backs off and tries again.
-//! - A connection over the limit is told so and closed at the door; it costs no task.
+//! - A connection over the limit is told so and closed at the door; how many are told at once is bounded, too.
 //! - After [`Server::run`] returns, no connection of this server is left, and its Unix socket files are gone.
 
 mod address;
@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use streamkeeper_protocol::{ErrorCode, Event};
+use bytes::BytesMut;
+use streamkeeper_protocol::ErrorCode;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,6 +39,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Longest pause between two tries to accept: file descriptors may be free again any moment.
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Most peers over the limit that are told so at once; they cost a socket and a small task each.
+const TURNED_AWAY_MAX: usize = 64;
+
+/// How long a peer over the limit may take to hear it.
+const TURN_AWAY_TIME: Duration = Duration::from_millis(500);
 
 /// How a server listens and what it allows.
 #[derive(Clone, Debug)]
@@ -123,6 +130,8 @@ struct Door {
     drain_grace: Duration,
     roster: Arc<Roster>,
     connections: TaskTracker,
+    /// Peers over the limit that are being told so.
+    turned_away: TaskTracker,
     /// Connections that were cut off by a time limit.
     cut: AtomicUsize,
 }
@@ -139,6 +148,7 @@ impl Door {
             drain_grace: options.drain_grace,
             roster: Arc::default(),
             connections: TaskTracker::new(),
+            turned_away: TaskTracker::new(),
             cut: AtomicUsize::new(0),
         }
     }
@@ -214,19 +224,24 @@ impl Door {
         });
     }
 
-    /// Says why, as far as an empty socket buffer takes it at once, and closes.
-    fn turn_away(&self, accepted: Accepted) {
+    /// Says why, and closes. Beyond [`TURNED_AWAY_MAX`] at once peers are closed without a word.
+    fn turn_away(self: &Arc<Self>, accepted: Accepted) {
+        if self.turned_away.len() >= TURNED_AWAY_MAX {
+            return;
+        }
         let message = format!(
             "this server has {} connections already",
             self.connections_max
         );
         let failure = Failure::new(ErrorCode::TooManyConnections, message);
-        let mut frame = bytes::BytesMut::new();
-        let event: Event = failure.into_event();
-        event.encode(0, &mut frame);
-        if let Err(error) = accepted.say_and_close(&frame) {
-            tracing::debug!(%error, "a peer over the limit was not told so");
-        }
+        let mut frame = BytesMut::new();
+        failure.into_event().encode(0, &mut frame);
+        self.turned_away.spawn(async move {
+            let said = tokio::time::timeout(TURN_AWAY_TIME, accepted.say_and_close(&frame)).await;
+            if !matches!(said, Ok(Ok(()))) {
+                tracing::debug!(?said, "a peer over the limit may not have been told so");
+            }
+        });
     }
 
     /// Every connection has its own deadline by then, so this ends.
@@ -235,6 +250,8 @@ impl Door {
         let connections = self.connections.len();
         self.roster.drain();
         self.connections.wait().await;
+        self.turned_away.close();
+        self.turned_away.wait().await;
         Drained {
             connections,
             cut: self.cut.load(Ordering::Relaxed),

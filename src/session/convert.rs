@@ -28,7 +28,7 @@ const RETRY_LATER: Detail = Detail::RetryAfterMs(1000);
 /// What READ asks for, within what one answer may hold.
 pub(super) fn read_limits(read: &Read, options: &SessionOptions) -> ReadLimits {
     let at_most = |asked: u32, limit: u32| if asked == 0 { limit } else { asked.min(limit) };
-    let bytes = at_most(read.max_bytes, options.read_bytes_max);
+    let bytes = at_most(read.max_bytes, options.read_bytes_max());
     ReadLimits {
         max_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
         max_records: at_most(read.max_records, u32::MAX),

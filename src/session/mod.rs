@@ -247,13 +247,24 @@ impl Session {
     pub fn settle(&mut self, out: &mut WriteBuffer) {
         let mut taken = std::mem::take(&mut self.taken);
         if self.outbox.take(&mut taken) {
-            confirm::encode(&taken.confirms, out.tail());
-            taken.confirms.clear();
             self.submissions
                 .completed(std::mem::take(&mut taken.completed));
+            let mut confirms = taken.confirms.as_slice();
+            let mut written = 0;
             for news in taken.news.drain(..) {
+                if let News::Replied {
+                    confirms_before, ..
+                } = news
+                {
+                    // Answers of one stream leave in the order of its requests.
+                    let (before, after) = confirms.split_at(confirms_before - written);
+                    confirm::encode(before, out.tail());
+                    (confirms, written) = (after, confirms_before);
+                }
                 self.tell(news, out);
             }
+            confirm::encode(confirms, out.tail());
+            taken.confirms.clear();
             taken.woken.drain(|slot| self.subscriptions.wake(slot));
             taken.confirms.shrink_to(IDLE_CONFIRMS_MAX);
             taken.news.shrink_to(0);
@@ -267,6 +278,7 @@ impl Session {
             News::Replied {
                 correlation,
                 reply: Ok(answer),
+                ..
             } => {
                 if let Some(event) = convert::answer(correlation, &answer) {
                     event.encode(correlation, out.tail());
@@ -275,6 +287,7 @@ impl Session {
             News::Replied {
                 correlation,
                 reply: Err(error),
+                ..
             } => {
                 self.refuse(correlation, error.into(), out);
             }
@@ -324,8 +337,9 @@ impl Session {
         failure.into_event().encode(correlation, out.tail());
     }
 
-    /// Writes a PING.
-    pub fn ping(&self, out: &mut WriteBuffer) {
+    /// Writes a PING. Subscriptions are looked at, too: one without credit is not told of its stream's end.
+    pub fn ping(&mut self, out: &mut WriteBuffer) {
+        self.subscriptions.wake_all();
         Event::Ping.encode(0, out.tail());
     }
 

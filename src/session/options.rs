@@ -62,6 +62,27 @@ pub struct SessionOptions {
     pub loads_max: usize,
 }
 
+impl SessionOptions {
+    /// Most bytes of runs in one DELIVER, within what a frame holds.
+    pub(super) fn deliver_bytes_max(&self) -> usize {
+        self.runs_bytes_max().min(self.deliver_bytes_max)
+    }
+
+    /// Most bytes of runs in one RECORDS, within what a frame holds.
+    pub(super) fn read_bytes_max(&self) -> u32 {
+        let frame = u32::try_from(self.runs_bytes_max()).unwrap_or(u32::MAX);
+        frame.min(self.read_bytes_max)
+    }
+
+    fn runs_bytes_max(&self) -> usize {
+        let bytes = self
+            .limits
+            .frame_bytes_max
+            .saturating_sub(limits::ENVELOPE_BYTES_MAX);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+}
+
 impl Default for SessionOptions {
     fn default() -> Self {
         Self {

@@ -40,8 +40,12 @@ pub(super) fn low_half(token: u64) -> u32 {
 
 /// Something to tell the session, other than a confirm.
 pub(super) enum News {
-    /// A submission was refused, or it was none of those that CONFIRM answers.
-    Replied { correlation: u32, reply: Reply },
+    /// A submission was refused, or it was none of those that CONFIRM answers. It came after that many confirms.
+    Replied {
+        confirms_before: usize,
+        correlation: u32,
+        reply: Reply,
+    },
     /// A STAT or LIST is answered.
     Queried {
         correlation: u32,
@@ -216,10 +220,14 @@ impl Sink for Outbox {
                         .push(convert::confirm(correlation, &appended));
                 }
             }
-            reply => contents
-                .taken
-                .news
-                .push(News::Replied { correlation, reply }),
+            reply => {
+                let confirms_before = contents.taken.confirms.len();
+                contents.taken.news.push(News::Replied {
+                    confirms_before,
+                    correlation,
+                    reply,
+                });
+            }
         }
     }
 
@@ -257,7 +265,7 @@ mod tests {
             set.insert(slot);
         }
         assert_eq!(drained(&mut set), [0, 63, 64, 130]);
-        assert_eq!(drained(&mut set), []);
+        assert!(drained(&mut set).is_empty());
         set.insert(5);
         assert_eq!(drained(&mut set), [5]);
     }
@@ -285,6 +293,6 @@ mod tests {
         let mut taken = Taken::default();
         outbox.take(&mut taken);
         assert!(taken.news.is_empty() && taken.completed == 0);
-        assert_eq!(drained(&mut taken.woken), []);
+        assert!(drained(&mut taken.woken).is_empty());
     }
 }

@@ -124,7 +124,7 @@ impl Subscriptions {
 /// The most that a subscription may be sent in one frame.
 fn bytes_max(subscription: &Subscription, context: &SessionContext) -> usize {
     let credit = usize::try_from(subscription.credit).unwrap_or(0);
-    credit.min(context.options.deliver_bytes_max)
+    credit.min(context.options.deliver_bytes_max())
 }
 
 fn look(
@@ -136,7 +136,9 @@ fn look(
     let Place::Here(cursor) = &mut subscription.place else {
         return Looked::Rests;
     };
-    if max_bytes == 0 {
+    // Without credit nothing can be delivered, but an end can be told. The look at it is not repeated at each append:
+    // a subscription that is not fed must not cost anything.
+    if max_bytes == 0 && !cursor.is_at_end() {
         return Looked::Rests;
     }
     let step = cursor.poll(max_bytes);

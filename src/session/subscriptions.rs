@@ -238,10 +238,16 @@ impl Subscriptions {
         let Some(subscription) = self.slot(slot) else {
             return;
         };
-        let deliverable = matches!(subscription.place, Place::Here(_)) && subscription.credit > 0;
-        if deliverable && !subscription.queued {
+        if matches!(subscription.place, Place::Here(_)) && !subscription.queued {
             subscription.queued = true;
             self.ready.push_back(slot);
+        }
+    }
+
+    /// Looks at every subscription again, also at those without credit.
+    pub(super) fn wake_all(&mut self) {
+        for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
+            self.wake(slot);
         }
     }
 

@@ -80,9 +80,9 @@ impl Peer {
         self.session.settle(&mut self.out);
         let mut slices = [std::io::IoSlice::new(&[]); SLICES_MAX];
         let slices = self.out.slices(&mut slices);
-        slices
-            .iter()
-            .for_each(|slice| self.received.extend_from_slice(slice));
+        for slice in slices {
+            self.received.extend_from_slice(slice);
+        }
         let written = slices.iter().map(|slice| slice.len()).sum();
         self.out.advance(written);
         let frame = frame::split(&mut self.received, u32::MAX).expect("a frame")?;
@@ -644,12 +644,17 @@ async fn a_live_subscription_is_told_of_each_append_and_of_the_end() {
         }
     }
     peer.ask(9, &Command::Close(Close { stream: "s".into() }));
-    let (9, Event::Closed(_)) = peer.next().await else {
-        panic!("not CLOSED")
-    };
-    let (0, end) = peer.end().await else {
-        panic!("tied to a request")
-    };
+    // The reply and the END are of the same commit, in either order.
+    let mut end = None;
+    let mut closed = false;
+    while end.is_none() || !closed {
+        match peer.next().await {
+            (9, Event::Closed(_)) => closed = true,
+            (0, Event::End(some)) => end = Some(some),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    let end = end.expect("just seen");
     assert_eq!(
         (end.subscription, end.reason, end.next),
         (7, EndReason::Closed, 3)
@@ -771,4 +776,39 @@ async fn credit_for_a_subscription_that_is_over_is_passed_over() {
         }),
     );
     assert_eq!(peer.poll(), None);
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_over_ends_without_credit() {
+    let mut peer = Peer::connected().await;
+    peer.create("s").await;
+    peer.ask(2, &Command::Append(append("s", &["a"])));
+    peer.confirms(1).await;
+    peer.ask(3, &Command::Close(Close { stream: "s".into() }));
+    peer.next().await;
+    peer.subscribe(1, "s", Start::Now, 0).await;
+    let (0, end) = peer.end().await else {
+        panic!("tied to a request")
+    };
+    assert_eq!((end.reason, end.next), (EndReason::Closed, 1));
+    // The last record takes all the credit: nothing is left to deliver, so it is over too.
+    peer.subscribe(1, "s", Start::Beginning, 1).await;
+    peer.deliver().await;
+    assert_eq!(peer.end().await.1.reason, EndReason::Closed);
+}
+
+#[tokio::test]
+async fn the_heartbeat_finds_subscriptions_that_ended_while_they_had_no_credit() {
+    let mut peer = Peer::connected().await;
+    peer.create("s").await;
+    peer.subscribe(1, "s", Start::Now, 0).await;
+    peer.ask(2, &Command::Delete(Delete { stream: "s".into() }));
+    let (2, Event::Deleted) = peer.next().await else {
+        panic!("not DELETED")
+    };
+    peer.session.ping(&mut peer.out);
+    let (0, Event::Ping) = peer.next().await else {
+        panic!("not PING")
+    };
+    assert_eq!(peer.end().await.1.reason, EndReason::Deleted);
 }

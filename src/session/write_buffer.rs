@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_drained_buffer_keeps_no_memory_worth_naming() {
         let mut buffer = WriteBuffer::default();
-        buffer.tail().extend_from_slice(&[0; 100_000]);
+        buffer.tail().extend_from_slice(&vec![0; 100_000]);
         buffer.push(&Bytes::from(vec![7; COPY_BYTES_MAX]));
         buffer.advance(buffer.len());
         assert!(!buffer.tail.try_reclaim(IDLE_BYTES_MAX + 1));
