@@ -4,6 +4,7 @@
 //! `streamkeeper-client`, as any other program does. [`target`] connects, [`output`] prints, [`failure`] maps every
 //! error to an exit code. Records go to stdout as they are; everything else a person reads goes to stderr.
 
+mod bench;
 mod failure;
 mod output;
 mod position;
@@ -49,6 +50,7 @@ enum Command {
     Rm(verbs::rm::Rm),
     Ls(verbs::ls::Ls),
     Stat(verbs::stat::Stat),
+    Bench(Box<bench::Bench>),
     Healthcheck(verbs::healthcheck::Healthcheck),
     Completions(Completions),
 }
@@ -84,6 +86,7 @@ impl Command {
             Self::Rm(command) => runtime::client(command.run()),
             Self::Ls(command) => runtime::client(command.run()),
             Self::Stat(command) => runtime::client(command.run()),
+            Self::Bench(command) => runtime::load(command.run()),
             Self::Healthcheck(command) => runtime::client(command.run()),
             Self::Completions(command) => command.run(),
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use streamkeeper_client::{Client, Page, ReadOptions, Start};
+use streamkeeper_protocol::limits::WAIT_MS_MAX;
 use tokio::time::Instant;
 
 use crate::cli::failure::Failure;
@@ -44,7 +45,7 @@ pub(in crate::cli) struct Read {
 }
 
 /// The protocol lets one request wait no longer than this.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_millis(WAIT_MS_MAX as u64);
 
 impl Read {
     pub(in crate::cli) async fn run(self) -> Result<(), Failure> {

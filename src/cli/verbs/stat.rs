@@ -1,5 +1,7 @@
 //! `streamkeeper stat`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde_json::{Value, json};
 use streamkeeper_client::{Storage, StreamStatus};
@@ -28,8 +30,8 @@ impl Stat {
         let mut output = Output::new(self.target.json);
         let facts = facts(&self.name, &status);
         if output.is_json() {
-            output.object(&facts)?;
-        } else if let Value::Object(facts) = facts {
+            output.object(&facts.iter().cloned().collect::<BTreeMap<_, _>>())?;
+        } else {
             for (name, value) in facts.iter().filter(|(_, value)| !value.is_null()) {
                 let name = name.replace('_', " ");
                 match value {
@@ -42,7 +44,8 @@ impl Stat {
     }
 }
 
-fn facts(name: &str, status: &StreamStatus) -> Value {
+/// Everything known, in the order in which people are shown it.
+fn facts(name: &str, status: &StreamStatus) -> [(&'static str, Value); 18] {
     let position = |offset, byte| {
         Position {
             offset: Offset(offset),
@@ -51,27 +54,48 @@ fn facts(name: &str, status: &StreamStatus) -> Value {
         .to_string()
     };
     let seconds = |time: Option<std::time::Duration>| time.map(|time| time.as_secs_f64());
-    json!({
-        "stream": name,
-        "content_type": status.content_type,
-        "storage": match status.storage {
-            Storage::Durable => "durable",
-            Storage::Memory => "memory",
-        },
-        "closed": status.closed,
-        "records": status.tail.saturating_sub(status.earliest),
-        "bytes": status.tail_byte.saturating_sub(status.earliest_byte),
-        "earliest": status.earliest,
-        "earliest_text": position(status.earliest, status.earliest_byte),
-        "tail": status.tail,
-        "tail_text": position(status.tail, status.tail_byte),
-        "created_at": show_time(status.created_at),
-        "last_append_at": status.last_append_at.map(show_time),
-        "last_seq": status.last_seq.as_ref().map(|seq| String::from_utf8_lossy(seq)),
-        "ttl_seconds": seconds(status.ttl),
-        "expires_at": status.expires_at.map(show_time),
-        "max_age_seconds": seconds(status.max_age),
-        "max_records": status.max_records,
-        "max_bytes": status.max_bytes,
-    })
+    let storage = match status.storage {
+        Storage::Durable => "durable",
+        Storage::Memory => "memory",
+    };
+    [
+        ("stream", json!(name)),
+        ("content_type", json!(status.content_type)),
+        ("storage", json!(storage)),
+        ("closed", json!(status.closed)),
+        (
+            "records",
+            json!(status.tail.saturating_sub(status.earliest)),
+        ),
+        (
+            "bytes",
+            json!(status.tail_byte.saturating_sub(status.earliest_byte)),
+        ),
+        ("earliest", json!(status.earliest)),
+        (
+            "earliest_text",
+            json!(position(status.earliest, status.earliest_byte)),
+        ),
+        ("tail", json!(status.tail)),
+        ("tail_text", json!(position(status.tail, status.tail_byte))),
+        ("created_at", json!(show_time(status.created_at))),
+        (
+            "last_append_at",
+            json!(status.last_append_at.map(show_time)),
+        ),
+        (
+            "last_seq",
+            json!(
+                status
+                    .last_seq
+                    .as_ref()
+                    .map(|seq| String::from_utf8_lossy(seq))
+            ),
+        ),
+        ("ttl_seconds", json!(seconds(status.ttl))),
+        ("expires_at", json!(status.expires_at.map(show_time))),
+        ("max_age_seconds", json!(seconds(status.max_age))),
+        ("max_records", json!(status.max_records)),
+        ("max_bytes", json!(status.max_bytes)),
+    ]
 }

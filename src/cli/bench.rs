@@ -1,0 +1,136 @@
+//! `streamkeeper bench`: a load generator over real sockets.
+//!
+//! Each workload is one file and answers one question; [`broker`] gives it a broker to load (its own process in a
+//! fresh directory, unless one is named), [`measure`] counts and times, [`report`] shows the outcome.
+//!
+//! Load and broker share this machine's cores, as an application and its sidecar do. Latencies are taken from the
+//! moment an append was due, so a stall is not hidden by the load waiting for it (`--rate`).
+
+mod append;
+mod broker;
+mod catch_up;
+mod deliver;
+mod measure;
+mod plot;
+mod progress;
+mod raw;
+mod report;
+mod serial;
+mod streams;
+
+use clap::{Args, Subcommand};
+
+use super::failure::Failure;
+use super::output::Output;
+use broker::Broker;
+use report::Report;
+
+/// Measure a broker: by default one that is started for it, so that there is nothing to set up
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Bench {
+    #[command(subcommand)]
+    workload: Option<Workload>,
+
+    #[command(flatten)]
+    default: append::Append,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+enum Workload {
+    Append(WithCommon<append::Append>),
+    Serial(WithCommon<serial::Serial>),
+    Deliver(WithCommon<deliver::Deliver>),
+    CatchUp(WithCommon<catch_up::CatchUp>),
+    Streams(WithCommon<streams::Streams>),
+}
+
+#[derive(Debug, Args)]
+struct WithCommon<T: Args> {
+    #[command(flatten)]
+    workload: T,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What every workload takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Broker and output")]
+struct Common {
+    /// Load this broker (HOST:PORT or unix:PATH) instead of one started for the purpose. Not taken from the
+    /// environment, so that no broker is loaded by accident
+    #[arg(long, value_name = "ADDR")]
+    server: Option<String>,
+
+    /// Token to show to it
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "STREAMKEEPER_TOKEN",
+        hide_env_values = true,
+        requires = "server"
+    )]
+    token: Option<String>,
+
+    /// Start a broker of this same program for the run; the default without --server
+    #[arg(long, conflicts_with = "server")]
+    spawn: bool,
+
+    /// Keep the data of the started broker in a fresh directory under DIR [default: the temporary directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "server")]
+    dir: Option<std::path::PathBuf>,
+
+    /// Talk to the started broker over a Unix socket
+    #[arg(long, conflicts_with = "server")]
+    unix: bool,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+
+    /// More arguments of `serve` for the started broker
+    #[arg(last = true, value_name = "SERVE_ARGS", conflicts_with = "server")]
+    serve_args: Vec<String>,
+}
+
+impl Bench {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        match self.workload {
+            None => run(self.common, async |broker| self.default.run(broker).await).await,
+            Some(Workload::Append(w)) => run(w.common, async |b| w.workload.run(b).await).await,
+            Some(Workload::Serial(w)) => run(w.common, async |b| w.workload.run(b).await).await,
+            Some(Workload::Deliver(w)) => run(w.common, async |b| w.workload.run(b).await).await,
+            Some(Workload::CatchUp(w)) => run(w.common, async |b| w.workload.run(b).await).await,
+            Some(Workload::Streams(w)) => run(w.common, async |b| w.workload.run(b).await).await,
+        }
+    }
+}
+
+/// Runs a workload against its broker; Ctrl-C ends it early, and the broker and its data with it.
+async fn run(
+    common: Common,
+    workload: impl AsyncFnOnce(&Broker) -> Result<Report, Failure>,
+) -> Result<(), Failure> {
+    let json = common.json;
+    let broker = Broker::obtain(common)?;
+    let before = broker.usage();
+    let report = tokio::select! {
+        report = workload(&broker) => report?,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.map_err(|error| Failure::io("waiting for Ctrl-C", error))?;
+            return Err(Failure::io("the run", "interrupted"));
+        }
+    };
+    let report = report.with_broker(&broker, before);
+    let mut output = Output::new(json);
+    if json {
+        output.object(&report.to_json())?;
+    } else {
+        output.line(report)?;
+    }
+    output.flush()
+}
