@@ -106,7 +106,7 @@ impl Client {
     ) -> Result<Ticket, Error> {
         let (waiter, answer) = oneshot::channel();
         self.link()
-            .append_record(&stream.into(), payload.as_ref(), Pending::Append(waiter))
+            .append_record(stream.into(), payload.as_ref(), Pending::Append(waiter))
             .await?;
         Ok(Ticket { answer })
     }
@@ -172,13 +172,13 @@ impl Link {
     /// Sends one record as an append of its own.
     pub(crate) async fn append_record(
         &self,
-        stream: &Str,
+        stream: Str,
         payload: &[u8],
         pending: Pending,
     ) -> Result<(), Error> {
         check(Part::Record, payload.len(), self.record_bytes_max())?;
         let mut append = Append {
-            stream: stream.clone(),
+            stream,
             count: 1,
             ..Append::default()
         };
@@ -186,7 +186,8 @@ impl Link {
             append.records = RecordBlock::from_payloads([payload]).into_bytes();
             return self.append_block(&append, pending).await;
         }
-        let bytes = APPEND_BYTES + stream.as_bytes().len() + RECORD_HEADER_BYTES + payload.len();
+        let bytes =
+            APPEND_BYTES + append.stream.as_bytes().len() + RECORD_HEADER_BYTES + payload.len();
         check(Part::Frame, bytes, self.frame_bytes_max())?;
         self.send(bytes, None, pending, |outbox, correlation| {
             outbox.append_record(&append, payload, correlation);

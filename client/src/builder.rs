@@ -135,7 +135,7 @@ impl ClientBuilder {
         let first = connection::open(&config).await?;
         let link = Arc::new(Link::new(config));
         link.up(first.info());
-        tokio::spawn(connection::run(Arc::clone(&link), first));
+        connection::spawn(Arc::clone(&link), first);
         Ok(Client {
             handle: Arc::new(Handle::new(link)),
         })

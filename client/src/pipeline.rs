@@ -88,7 +88,7 @@ impl Pipeline {
         let pending = Pending::Pipeline(Arc::clone(&self.core), tag);
         self.handle
             .link
-            .append_record(&self.stream, payload.as_ref(), pending)
+            .append_record(self.stream.clone(), payload.as_ref(), pending)
             .await?;
         permit.forget();
         Ok(())

@@ -1,7 +1,7 @@
 //! The first exchange on a connection: INFO from the server, CONNECT from us, CONNECTED or ERR back.
 //!
 //! Runs under the connect timeout of its caller and reads through the same buffer the reader goes on with, so bytes
-//! that follow CONNECTED are not lost. Until CONNECTED the low frame ceiling for unauthenticated peers holds.
+//! that follow CONNECTED are not lost. Until CONNECTED a frame may only be as long as the smallest limit any server has.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use streamkeeper_protocol::command::Connect;
 use streamkeeper_protocol::event::Info;
-use streamkeeper_protocol::limits::{UNAUTHENTICATED_FRAME_BYTES_MAX, VERSION};
+use streamkeeper_protocol::limits::{FRAME_BYTES_FLOOR, VERSION};
 use streamkeeper_protocol::{Command, Event, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -42,38 +42,53 @@ pub(super) async fn run(
     if info.auth_required && config.token.is_none() {
         return Err(Error::TokenMissing);
     }
-    let mut out = BytesMut::new();
-    Command::Connect(Connect {
+    let connect = Command::Connect(Connect {
         version: VERSION,
         name: config.name.as_str().into(),
         library: env!("CARGO_PKG_NAME").into(),
         library_version: env!("CARGO_PKG_VERSION").into(),
         token: config.token.clone(),
-    })
-    .encode(0, &mut out);
-    transport.write_all(&out).await.map_err(failed)?;
-    transport.flush().await.map_err(failed)?;
+    });
+    send(transport, &connect, 0).await.map_err(failed)?;
     match event(transport, received).await.map_err(failed)?? {
         Event::Connected(connected) => Ok(server_info(&info, connected.session)),
         other => Err(unexpected(other, "CONNECTED")),
     }
 }
 
-/// Reads one event.
+/// Reads the next event that is no heartbeat; those are answered.
 async fn event(
     transport: &mut Box<dyn Transport>,
     received: &mut BytesMut,
 ) -> io::Result<Result<Event, Error>> {
     loop {
-        match frame::split(received, UNAUTHENTICATED_FRAME_BYTES_MAX) {
-            Ok(Some(frame)) => return Ok(Event::decode(&frame).map_err(Error::from)),
-            Ok(None) => {}
+        let frame = match frame::split(received, FRAME_BYTES_FLOOR) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => {
+                if transport.read_buf(received).await? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                continue;
+            }
             Err(error) => return Ok(Err(error.into())),
-        }
-        if transport.read_buf(received).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        match Event::decode(&frame) {
+            Ok(Event::Ping) => send(transport, &Command::Pong, frame.header.correlation).await?,
+            Ok(Event::Pong) => {}
+            decoded => return Ok(decoded.map_err(Error::from)),
         }
     }
+}
+
+async fn send(
+    transport: &mut Box<dyn Transport>,
+    command: &Command,
+    correlation: u32,
+) -> io::Result<()> {
+    let mut out = BytesMut::new();
+    command.encode(correlation, &mut out);
+    transport.write_all(&out).await?;
+    transport.flush().await
 }
 
 /// The error for an event that is not the `wanted` one: the server's refusal, or a violation.

@@ -74,15 +74,22 @@ pub(crate) async fn open(config: &Config) -> Result<Open, Error> {
     }
 }
 
+/// Spawns the connection task on the present runtime.
+pub(crate) fn spawn(link: Arc<Link>, first: Open) {
+    // Made here, not in the task: a runtime may shut down before it ever runs it.
+    let closing = CloseOnDrop(link);
+    tokio::spawn(async move { run(&closing.0, first).await });
+}
+
 /// Serves connections until the client ends; see the module documentation.
-pub(crate) async fn run(link: Arc<Link>, first: Open) {
+async fn run(link: &Arc<Link>, first: Open) {
     let mut connection = first;
     // Connections that broke soon after they were made: a server that accepts and fails must not be hammered.
     let mut short_lived = 0;
     loop {
         let began = Instant::now();
         let served = tokio::select! {
-            cause = serve(&link, connection) => Some(cause),
+            cause = serve(link, connection) => Some(cause),
             () = link.shutdown.notified() => None,
         };
         let Some(cause) = served else {
@@ -111,6 +118,15 @@ pub(crate) async fn run(link: Arc<Link>, first: Open) {
             }
         }
         info!(server = link.config.address, "reconnected");
+    }
+}
+
+/// Closes the link however the task ends: also when its runtime shuts down, so that no caller elsewhere waits for ever.
+struct CloseOnDrop(Arc<Link>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close(&Error::Closed);
     }
 }
 

@@ -14,6 +14,7 @@ use streamkeeper_protocol::limits::FRAME_BYTES_CEILING;
 use streamkeeper_protocol::{ErrorCode, Event, frame};
 use tokio::io::{AsyncReadExt, ReadHalf};
 use tokio::task::yield_now;
+use tracing::warn;
 
 use super::Drain;
 use super::heartbeat::Pulse;
@@ -138,7 +139,13 @@ impl<'a> Reader<'a> {
                 self.drain(Duration::from_millis(draining.grace_ms.into()));
                 Ok(())
             }
-            Event::Err(error) if correlation == 0 => Err(Refusal::from(error).into()),
+            Event::Err(error) if correlation == 0 && error.fatal => {
+                Err(Refusal::from(error).into())
+            }
+            Event::Err(error) if correlation == 0 => {
+                warn!(error = %Refusal::from(error), "the server complains about no request");
+                Ok(())
+            }
             Event::Err(error) => {
                 let fatal = error.fatal;
                 if error.error_code() == Some(ErrorCode::Draining) {

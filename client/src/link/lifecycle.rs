@@ -66,8 +66,11 @@ impl Link {
         self.room.add_permits(freed);
     }
 
-    /// No connection will come again, because of `error`.
+    /// No connection will come again, because of `error`. Only the first reason counts.
     pub(crate) fn close(self: &Arc<Self>, error: &Error) {
+        if self.check_open().is_err() {
+            return;
+        }
         self.down();
         self.status.send_replace(Status::Closed(error.clone()));
         self.room.close();

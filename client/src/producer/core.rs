@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use streamkeeper_protocol::Str;
 use streamkeeper_protocol::command::{self, Append};
 use tokio::sync::Notify;
+use tracing::debug;
 
 use super::receipt::Receipt;
 use super::window::{Reused, Verdict, Window};
@@ -229,6 +230,8 @@ impl Core {
         match (link.config.reconnect.pause(round), refusal) {
             (None, Some(refusal)) => self.fail(&refusal.into()),
             (pause, _) => {
+                debug!(stream = %self.settings.stream, producer = %self.settings.id, round,
+                    "refused for now, sending again later");
                 let core = Arc::clone(self);
                 let pause = pause.unwrap_or_default().max(asked);
                 link.later(pause, move |link| core.retry(link));

@@ -20,6 +20,7 @@ use streamkeeper_protocol::command::{Credit, Start, Subscribe, Unsubscribe};
 use streamkeeper_protocol::event::{Deliver, End, EndReason};
 use streamkeeper_protocol::{Command, Run, Str};
 use tokio::sync::oneshot;
+use tracing::debug;
 
 use crate::error::{Error, Refusal};
 use crate::link::{Link, Pending};
@@ -175,6 +176,7 @@ impl Core {
 
     /// Subscribes again after `pause`: the server cannot serve this subscription now.
     fn retry(self: &Arc<Self>, link: &Arc<Link>, pause: Duration) {
+        debug!(stream = %self.stream, ?pause, "not served now, subscribing again later");
         lock(&self.state).attached = false;
         let core = Arc::clone(self);
         link.later(pause, move |link| core.attach(link));

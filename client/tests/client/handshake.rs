@@ -192,3 +192,43 @@ async fn a_unix_socket_serves_as_well() {
     tokio::join!(work, script);
     std::fs::remove_file(&path).unwrap();
 }
+
+#[tokio::test]
+async fn a_heartbeat_within_the_handshake_is_answered() {
+    let server = Server::start().await;
+    let address = server.address();
+    let script = async {
+        let mut peer = server.accept_silent().await;
+        peer.send(5, &Event::Ping).await;
+        peer.send(0, &Event::Info(info())).await;
+        assert!(matches!(peer.command().await, (5, Command::Pong)));
+        assert!(matches!(peer.command().await, (_, Command::Connect(_))));
+        peer.send(0, &Event::Pong).await;
+        peer.send(
+            0,
+            &Event::Connected(Connected {
+                session: 1,
+                version: 1,
+            }),
+        )
+        .await;
+        peer
+    };
+    let (client, _peer) = tokio::join!(Client::connect(&address), script);
+    client.unwrap();
+}
+
+#[test]
+fn a_client_whose_runtime_is_gone_is_closed() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let first = runtime();
+    let (_server, client, _peer) = first.block_on(connected());
+    drop(first);
+    let append = runtime().block_on(async { soon(client.append("orders", "x")).await });
+    assert!(matches!(append, Err(Error::Closed)), "{append:?}");
+}

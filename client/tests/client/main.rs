@@ -18,5 +18,7 @@ mod heartbeat;
 mod pipelining;
 mod producing;
 mod reconnecting;
+mod refusals;
 mod requests;
+mod resuming;
 mod subscribing;
