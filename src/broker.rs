@@ -120,9 +120,9 @@ impl Broker {
             (StorageKind::Durable, None) => false,
             (StorageKind::Memory, None) => {
                 let stream = other.shared.registry.get_or_create(name)?;
-                self.is_taken(other, &stream)?
+                Self::is_taken(other, &stream)?
             }
-            (_, Some(stream)) => self.is_taken(other, &stream)?,
+            (_, Some(stream)) => Self::is_taken(other, &stream)?,
         };
         if taken {
             return Err(Refusal::AlreadyExists.into());
@@ -131,7 +131,7 @@ impl Broker {
     }
 
     /// Whether a stream exists or is about to. Looks at the disk only for names not in memory.
-    fn is_taken(&self, store: &LocalStore, stream: &Stream) -> Result<bool, Error> {
+    fn is_taken(store: &LocalStore, stream: &Stream) -> Result<bool, Error> {
         store
             .shared
             .ensure_loaded(stream)

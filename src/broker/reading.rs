@@ -71,10 +71,16 @@ impl Broker {
     /// The durable view of a stream that exists.
     pub(super) async fn view(&self, stream: &StreamName) -> Result<View, Error> {
         let stream = self.stream(stream.as_str())?;
-        let store = self.store(&stream);
-        loaded(store, &stream).await?;
-        let live = stream.live();
-        Ok(readable(store, &stream, &live)?.clone())
+        let store = Arc::clone(self.store(&stream));
+        loaded(&store, &stream).await?;
+        let view = {
+            let live = stream.live();
+            readable(&store, &stream, &live).cloned()
+        };
+        if view.is_err() {
+            store.shared.discard(&stream);
+        }
+        Ok(view?)
     }
 }
 

@@ -42,6 +42,10 @@ pub enum EndReason {
 
 /// What a cursor has next.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives on the stack of one delivery; boxing the runs would cost an allocation each"
+)]
 pub enum Step {
     /// Records, in order; the cursor has moved behind them.
     Runs(SmallVec<[Run; 4]>),
@@ -162,7 +166,13 @@ impl Cursor {
         token: u64,
     ) -> Result<Self, Error> {
         loaded(&store, &stream).await?;
-        let (incarnation, next) = start(&store, &stream, from).await?;
+        let (incarnation, next) = match start(&store, &stream, from).await {
+            Ok(found) => found,
+            Err(error) => {
+                store.shared.discard(&stream);
+                return Err(error);
+            }
+        };
         let number = NEXT_CURSOR.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
             store,
@@ -211,13 +221,7 @@ impl Cursor {
                 return self.end(EndReason::Closed, view.earliest.offset);
             }
             self.next = view.tail;
-            live.wait(
-                self.number,
-                Waiter {
-                    watcher: Arc::clone(&self.watcher),
-                    token: self.token,
-                },
-            );
+            live.wait(self.number, self.waiter());
             return Step::Idle;
         }
         if live
@@ -233,6 +237,11 @@ impl Cursor {
             self.store.shared.clock.now(),
         );
         let runs = live.collect(self.next.offset, max_bytes);
+        if runs.is_empty() {
+            // The hot tail is gapless up to the tail, so this cannot be; were it, the next change looks again.
+            live.wait(self.number, self.waiter());
+            return Step::Idle;
+        }
         drop(live);
         self.advance(&runs);
         Step::Runs(runs)
@@ -252,13 +261,7 @@ impl Cursor {
                 .unwrap_or_else(|| self.end(EndReason::Deleted, Offset(0)));
         };
         let (tail, earliest, closed) = (view.tail, view.earliest.offset, view.closed);
-        live.wait(
-            self.number,
-            Waiter {
-                watcher: Arc::clone(&self.watcher),
-                token: self.token,
-            },
-        );
+        live.wait(self.number, self.waiter());
         drop(live);
         self.next = tail;
         if closed {
@@ -332,6 +335,13 @@ impl Cursor {
                 };
                 Some(self.end(reason, Offset(0)))
             }
+        }
+    }
+
+    fn waiter(&self) -> Waiter {
+        Waiter {
+            watcher: Arc::clone(&self.watcher),
+            token: self.token,
         }
     }
 

@@ -7,7 +7,7 @@
 mod cursor;
 mod watch;
 
+pub use crate::stream::Watcher;
 pub use cursor::{Cursor, EndReason, Step};
 pub(crate) use cursor::{blocking, loaded, read_fault, readable};
-pub use crate::stream::Watcher;
 pub use watch::{Bell, StreamChanges};

@@ -219,9 +219,8 @@ impl ChunkStore {
         let read = self.begin_read()?;
         let chunks = read.open_table(CHUNKS).map_err(failed)?;
         // Commit times never go back, so the first chunk that ends late enough can be found by halving the offsets.
-        let (mut low, mut high) = match first_and_last(&chunks, id)? {
-            Some(ends) => ends,
-            None => return Ok(None),
+        let Some((mut low, mut high)) = first_and_last(&chunks, id)? else {
+            return Ok(None);
         };
         while low < high {
             let middle = low + (high - low).div_ceil(2);

@@ -35,6 +35,8 @@ pub(super) struct Part {
     pub commands: usize,
     /// When the oldest of them was queued.
     pub since: Instant,
+    /// There is no such stream after this commit.
+    pub absent: bool,
 }
 
 /// A stream with effects in this commit.

@@ -65,6 +65,7 @@ impl Committer {
                 .drain(self.shared.options.commit_bytes_max);
             if drained.is_empty() {
                 if self.shared.is_stopping() {
+                    self.shared.queues.close();
                     return;
                 }
                 std::thread::park();
@@ -119,8 +120,12 @@ impl Committer {
             Err(error) => self.give_up(&mut commit, &error),
         }
         self.measure(&commit, begun);
-        for part in &commit.parts {
+        let released = self.shared.released.load(Ordering::Acquire);
+        for part in commit.parts {
             part.stream.answered(part.commands);
+            if part.absent {
+                self.shared.registry.discard(&part.stream, released);
+            }
         }
         for (completion, reply) in commit.answers {
             self.completions.complete(completion, reply);
@@ -141,6 +146,7 @@ impl Committer {
             stream: Arc::clone(&stream),
             commands,
             since,
+            absent: false,
         });
         let mut resident = handle.state.lock();
         if let Err(error) = self.shared.load_into(&handle, &mut resident) {
@@ -173,8 +179,10 @@ impl Committer {
             // A stream in memory keeps its rows until trimmed: it must not pin those of others.
             commit.cut_row();
         }
-        if let Some(state) = state {
-            self.shared.arm_timer(&handle, state);
+        match (state, commit.parts.last_mut()) {
+            (Some(state), _) => self.shared.arm_timer(&handle, state),
+            (None, Some(part)) => part.absent = true,
+            (None, None) => {}
         }
     }
 

@@ -418,7 +418,7 @@ impl Folded {
                     Effect::Deleted { .. } => self.runs.clear(),
                     Effect::Trimmed { .. } => self.trimmed = true,
                     Effect::ProducersEvicted { idle_since } => {
-                        self.evicted_since = Some(*idle_since)
+                        self.evicted_since = Some(*idle_since);
                     }
                     _ => {}
                 }

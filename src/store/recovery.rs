@@ -14,7 +14,7 @@ use super::journal::{self, Journal, Row};
 use super::shared::Shared;
 use crate::rules::{self, Effect};
 use crate::stream::{Gone, Resident, Stream, View};
-use crate::types::{StreamId, Timestamp};
+use crate::types::{StreamId, StreamName, Timestamp};
 
 /// Where the committer goes on.
 #[derive(Clone, Copy, Debug)]
@@ -110,37 +110,34 @@ impl Replay<'_> {
 
     /// The stream that `entry` is about. A new incarnation brings its name along; older ones are in the store.
     fn stream(&mut self, id: StreamId, entry: &Entry) -> Result<Option<Arc<Stream>>, StoreError> {
-        let name = match entry {
+        let created = match entry {
             Entry::Effect {
                 effect: Effect::Created { .. },
                 name,
-            } => chunks::valid_name(name)?,
-            _ => match self.streams.get(&id) {
-                Some(stream) => return Ok(Some(Arc::clone(stream))),
-                None => match self
-                    .shared
-                    .chunks
-                    .as_ref()
-                    .map(|chunks| chunks.name_of(id))
-                    .transpose()?
-                {
-                    Some(Some(name)) => name,
-                    _ => {
-                        let what =
-                            format!("the name of stream {} that the journal goes on with", id.0);
-                        return Err(StoreError::Missing {
-                            file: chunks::FILE,
-                            what,
-                        });
-                    }
-                },
-            },
+            } => Some(chunks::valid_name(name)?),
+            _ => None,
         };
+        if let (None, Some(stream)) = (&created, self.streams.get(&id)) {
+            return Ok(Some(Arc::clone(stream)));
+        }
+        let name = created.map_or_else(|| self.stored_name(id), Ok)?;
         let Ok(stream) = self.shared.registry.get_or_create(name.as_str()) else {
             return Ok(None);
         };
         self.streams.insert(id, Arc::clone(&stream));
         Ok(Some(stream))
+    }
+
+    fn stored_name(&self, id: StreamId) -> Result<StreamName, StoreError> {
+        let chunks = self.shared.chunks.as_ref();
+        let name = chunks
+            .map(|chunks| chunks.name_of(id))
+            .transpose()?
+            .flatten();
+        name.ok_or_else(|| StoreError::Missing {
+            file: chunks::FILE,
+            what: format!("the name of stream {} that the journal goes on with", id.0),
+        })
     }
 
     /// Everything replayed is durable: readers may see it.

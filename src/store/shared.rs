@@ -107,6 +107,8 @@ impl Shared {
         if first {
             tracing::error!(error = %reason, "the store failed; writes are refused until a restart");
         }
+        // Under the lock, so that a committer about to wait for room cannot miss it.
+        let _waiting = self.unfolded.lock();
         self.unfolded_changed.notify_all();
     }
 
@@ -140,6 +142,12 @@ impl Shared {
         };
         stream.set_loaded(resident, state);
         Ok(())
+    }
+
+    /// Lets go of a handle whose name turned out to be no stream.
+    pub fn discard(&self, stream: &Arc<Stream>) {
+        let released = self.released.load(Ordering::Acquire);
+        self.registry.discard(stream, released);
     }
 
     pub fn is_stopping(&self) -> bool {

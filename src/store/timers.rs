@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::shared::Shared;
 use crate::rules::{Command, StreamState};
 use crate::stream::Stream;
-use crate::types::Timestamp;
+use crate::types::{StreamName, Timestamp};
 
 /// How often the store's table is looked at when nothing is known to be due.
 const POLL: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const PAGE: usize = 256;
 #[derive(Debug)]
 struct Entry {
     due: Timestamp,
-    stream: Weak<Stream>,
+    stream: StreamName,
 }
 
 impl PartialEq for Entry {
@@ -59,7 +59,7 @@ impl Timers {
         let earliest = heap.peek().is_none_or(|Reverse(first)| due < first.due);
         heap.push(Reverse(Entry {
             due,
-            stream: Arc::downgrade(stream),
+            stream: stream.name().clone(),
         }));
         drop(heap);
         if earliest {
@@ -67,7 +67,7 @@ impl Timers {
         }
     }
 
-    fn pop_due(&self, now: Timestamp) -> Option<(Timestamp, Weak<Stream>)> {
+    fn pop_due(&self, now: Timestamp) -> Option<(Timestamp, StreamName)> {
         let mut heap = self.heap.lock();
         let Reverse(first) = heap.peek()?;
         if first.due > now {
@@ -131,8 +131,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 fn fire_resident(shared: &Arc<Shared>, now: Timestamp) {
-    while let Some((due, stream)) = shared.timers.pop_due(now) {
-        if let Some(stream) = stream.upgrade()
+    while let Some((due, name)) = shared.timers.pop_due(now) {
+        // By name: a stream that has left memory meanwhile is found in the store's table.
+        if let Some(stream) = shared.registry.get(name.as_str())
             && stream.disarm(due)
         {
             shared.submit_own(&stream, Command::Expire);

@@ -8,7 +8,7 @@
 //! - `live`: what readers see ([`live`]). Changed only after a commit has made it durable.
 //!
 //! Invariants: `live` never runs ahead of the disk; a stream leaves memory only when everything it knows is in the store
-//! ([`registry`]). Lock order: `queue`, then `state`, then `live`; no lock is held across an await.
+//! ([`registry`]). Lock order: `state`, then `live`, then `queue`; no lock is held across an await.
 
 mod live;
 mod queue;
@@ -173,9 +173,12 @@ impl Stream {
     /// used it since the last time this was asked.
     fn is_idle(&self, released: u64) -> bool {
         let used = self.used.swap(false, Ordering::Relaxed);
-        !used
-            && self.last_row.load(Ordering::Acquire) <= released
-            && self.pending.lock().is_empty()
-            && self.live.lock().is_idle(self.storage)
+        !used && self.is_forgettable(released)
+    }
+
+    fn is_forgettable(&self, released: u64) -> bool {
+        let known_to_store = self.last_row.load(Ordering::Acquire) <= released;
+        let answered = self.unanswered.load(Ordering::Acquire) == 0;
+        known_to_store && answered && self.live.lock().is_idle(self.storage)
     }
 }

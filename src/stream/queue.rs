@@ -15,6 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::{Stream, Submission};
+use crate::types::Fault;
 
 /// How much may be queued.
 #[derive(Clone, Copy, Debug)]
@@ -33,12 +34,6 @@ pub(super) struct Pending {
     active: bool,
     /// When the oldest one was queued.
     since: Option<Instant>,
-}
-
-impl Pending {
-    pub(super) fn is_empty(&self) -> bool {
-        self.submissions.is_empty()
-    }
 }
 
 /// What the committer took from one stream's queue.
@@ -61,6 +56,8 @@ pub struct WriteQueues {
     space: Notify,
     space_wanted: AtomicBool,
     committer: std::sync::OnceLock<Thread>,
+    /// The committer has ended: nobody will drain the queues again.
+    closed: AtomicBool,
 }
 
 impl WriteQueues {
@@ -72,12 +69,13 @@ impl WriteQueues {
             space: Notify::new(),
             space_wanted: AtomicBool::new(false),
             committer: std::sync::OnceLock::new(),
+            closed: AtomicBool::new(false),
         }
     }
 
     /// Bytes queued over all streams.
     pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::SeqCst)
     }
 
     /// Queues `submission`, or gives it back if the queue is full. An empty queue takes one of any size.
@@ -121,6 +119,9 @@ impl WriteQueues {
             drop(pending);
             self.active.lock().push_back(Arc::clone(stream));
         }
+        if self.closed.load(Ordering::SeqCst) {
+            self.refuse_rest();
+        }
     }
 
     fn is_full(&self, pending: &Pending, cost: usize) -> bool {
@@ -156,12 +157,13 @@ impl WriteQueues {
         }
     }
 
-    /// Takes queued commands up to about `bytes_max`, fairly: every active stream gives up to an equal share first, so a
-    /// stream with a long queue cannot hold up the others.
+    /// Takes queued commands up to about `bytes_max`, fairly: each active stream gives up to an equal share, so one with a long
+    /// queue cannot hold up the others. A stream comes up at most once.
     pub(crate) fn drain(&self, bytes_max: usize) -> Vec<Drained> {
         let mut streams = std::mem::take(&mut *self.active.lock());
         let share = (bytes_max / streams.len().max(1)).max(1);
         let mut drained = Vec::with_capacity(streams.len());
+        let mut unfinished = VecDeque::new();
         let mut taken = 0;
         while taken < bytes_max {
             let Some(stream) = streams.pop_front() else {
@@ -170,13 +172,29 @@ impl WriteQueues {
             let (some, bytes, more) = take_share(&stream, share);
             taken += bytes;
             if more {
-                streams.push_back(Arc::clone(&stream));
+                unfinished.push_back(Arc::clone(&stream));
             }
             drained.push(some.into_drained(stream));
         }
+        streams.append(&mut unfinished);
         self.put_back(streams);
         self.release(taken);
         drained
+    }
+
+    /// Refuses whatever comes from now on, and what is still queued.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.refuse_rest();
+    }
+
+    fn refuse_rest(&self) {
+        for part in self.drain(usize::MAX) {
+            part.stream.answered(part.submissions.len());
+            for submission in part.submissions {
+                submission.completion.tell(Err(Fault::Draining.into()));
+            }
+        }
     }
 
     /// Streams not reached go in front of those that became active meanwhile.

@@ -77,6 +77,16 @@ impl Registry {
             .collect()
     }
 
+    /// Drops the handle of a name that turned out to be no stream, unless someone beside the caller holds it or it knows
+    /// something that the store does not: asking for names that do not exist must not fill memory.
+    pub(crate) fn discard(&self, stream: &Arc<Stream>, released: u64) {
+        let mut shard = self.shard(stream.name().as_str()).lock();
+        let absent = stream.live().view.is_none() && stream.is_forgettable(released);
+        if absent && Arc::strong_count(stream) == 2 {
+            shard.remove(stream.name().as_str());
+        }
+    }
+
     /// Drops the handles that nobody holds and whose knowledge is in the store up to journal row `released`.
     pub(crate) fn sweep(&self, released: u64) {
         for shard in &self.shards {
