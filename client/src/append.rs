@@ -54,7 +54,7 @@ impl Client {
     /// Appends one record and waits until it is durable.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `NOT_FOUND`, `STREAM_CLOSED`; [`Error::Unconfirmed`] if the connection was lost or no
+    /// [`Error::Refused`]: `NOT_FOUND`, `STREAM_CLOSED`, `DRAINING` (nothing was stored: retry); [`Error::Unconfirmed`] if the connection was lost or no
     /// answer came: the record may or may not be stored; [`Error::TooLarge`].
     ///
     /// # Cancel safety

@@ -1,4 +1,4 @@
-//! All streams of a prefix, as a [`Stream`](futures_core::Stream) over pages.
+//! All streams of a prefix, as a [`Stream`] over pages.
 //!
 //! Holds one page at a time and asks for the next when it is used up. Streams created or deleted meanwhile may or
 //! may not be seen; none is seen twice, because each page starts after the last name of the one before.

@@ -2,8 +2,9 @@
 //!
 //! `cargo test --release -p streamkeeper-client --test throughput -- --ignored --nocapture --test-threads 1`
 //!
-//! The client runs on one thread of its own with a single-threaded runtime, whose processor time the kernel tells; a plain
-//! thread plays a server that only reads and confirms. Wall time is shown too, but means little on a busy machine.
+//! The client runs on one thread of its own with a single-threaded runtime, whose processor time the kernel tells; a
+//! plain thread plays a server that only reads and confirms. Wall time is shown too, but means little on a busy
+//! machine.
 
 #![expect(
     clippy::unwrap_used,

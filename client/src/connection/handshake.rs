@@ -1,7 +1,7 @@
 //! The first exchange on a connection: INFO from the server, CONNECT from us, CONNECTED or ERR back.
 //!
 //! Runs under the connect timeout of its caller and reads through the same buffer the reader goes on with, so bytes
-//! that follow CONNECTED are not lost. Until CONNECTED a frame may only be as long as the smallest limit any server has.
+//! that follow CONNECTED are not lost. Until CONNECTED a frame may only be as long as the smallest limit a server has.
 
 use std::io;
 use std::sync::Arc;

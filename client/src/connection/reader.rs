@@ -1,7 +1,7 @@
 //! The reading half: bytes to frames, frames to events, events to whoever waits for them.
 //!
-//! Deliveries and records keep slices of the receive buffer instead of copies. The reader never waits for an application:
-//! replies go to their waiter, deliveries to a queue that the granted credit bounds. Anything the protocol does not
+//! Deliveries and records keep slices of the receive buffer instead of copies. The reader never waits for an
+//! application: replies go to their waiter, deliveries to a queue that the granted credit bounds. Anything the protocol does not
 //! allow ends the connection with a typed error.
 
 use std::io;
@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
             Event::Err(error) => {
                 let fatal = error.fatal;
                 if error.error_code() == Some(ErrorCode::Draining) {
-                    // As good as the announcement, should that be behind: whoever repeats waits for the next connection.
+                    // As good as the announcement, should that be behind: whoever repeats waits.
                     self.drain(DRAIN_GRACE);
                 }
                 let refusal = Refusal::from(error);

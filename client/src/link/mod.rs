@@ -250,9 +250,7 @@ impl Link {
     fn cost(&self, bytes: usize) -> u32 {
         let all = self.config.in_flight_bytes_max;
         let least = (all / self.config.in_flight_requests_max.max(1)).max(1);
-        u32::try_from(bytes)
-            .unwrap_or(u32::MAX)
-            .clamp(least, all.max(least))
+        u32::try_from(bytes).unwrap_or(u32::MAX).clamp(least, all)
     }
 
     // ---- producers and subscriptions

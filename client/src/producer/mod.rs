@@ -124,10 +124,10 @@ fn is_json(content_type: &str) -> bool {
 
 /// Appends records to one stream, each exactly once, in order. See [`crate::Client::producer`].
 ///
-/// [`Producer::send`] collects records while earlier batches are in flight; nothing waits for a timer, and a lone record
-/// leaves at once. Lost connections are survived by sending again, without duplicate or gap. A refusal for good
-/// (the stream is closed or deleted, `PRODUCER_FENCED` by a newer epoch) ends the producer: every later call
-/// returns that error.
+/// [`Producer::send`] collects records while earlier batches are in flight; nothing waits for a timer, and a lone
+/// record leaves at once. Lost connections are survived by sending again, without duplicate or gap. A refusal for
+/// good (the stream is closed or deleted, `PRODUCER_FENCED` by a newer epoch) ends the producer: every later
+/// call returns that error.
 ///
 /// Dropping it sends what was accepted as long as the client lives, but nobody learns of failures:
 /// prefer [`Producer::close`].

@@ -162,6 +162,7 @@ impl Core {
 
     /// The server refused the SUBSCRIBE.
     pub(crate) fn refused(self: &Arc<Self>, link: &Arc<Link>, refusal: Refusal) {
+        lock(&self.state).attached = false;
         if !refusal.is_transient() {
             self.fail(refusal.into());
             return;
@@ -177,7 +178,6 @@ impl Core {
     /// Subscribes again after `pause`: the server cannot serve this subscription now.
     fn retry(self: &Arc<Self>, link: &Arc<Link>, pause: Duration) {
         debug!(stream = %self.stream, ?pause, "not served now, subscribing again later");
-        lock(&self.state).attached = false;
         let core = Arc::clone(self);
         link.later(pause, move |link| core.attach(link));
     }
@@ -203,6 +203,7 @@ impl Core {
 
     /// END, whoever caused it.
     pub(crate) fn end(self: &Arc<Self>, link: &Arc<Link>, end: &End) {
+        lock(&self.state).attached = false;
         if end.reason == EndReason::Unavailable {
             self.retry(link, link.config.reconnect.first_pause());
         } else {
@@ -277,10 +278,11 @@ impl Core {
         }
     }
 
-    /// The application dropped the subscription.
+    /// The application dropped the subscription: it is taken back, and not renewed on the next connection.
     pub(super) fn unsubscribe(&self, link: &Link) {
-        let state = lock(&self.state);
-        if state.attached && state.end.is_none() {
+        let mut state = lock(&self.state);
+        state.end.get_or_insert(Ending::Failed(Error::Closed));
+        if std::mem::take(&mut state.attached) {
             let command = Command::Unsubscribe(Unsubscribe {
                 subscription: self.id,
             });

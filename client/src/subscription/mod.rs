@@ -1,4 +1,4 @@
-//! Subscriptions: records pushed by the server, as a [`Stream`](futures_core::Stream).
+//! Subscriptions: records pushed by the server, as a [`Stream`].
 //!
 //! `core` is the connection task's half; this file is the application's: it opens runs, checks checksums, and grants
 //! new credit once half of the window is consumed, so that the server neither stalls nor overruns. Consumed means
@@ -103,8 +103,8 @@ impl Subscription {
     /// The next record; `None` at the end.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] for a damaged record, [`Error::Ended`] if the stream was deleted, expired or trimmed, and what
-    /// ended the client if it was closed or lost. Each ends the subscription.
+    /// [`Error::Corrupt`] for a damaged record, [`Error::Ended`] if the stream was deleted, expired or trimmed, and
+    /// what ended the client if it was closed or lost. Each ends the subscription.
     ///
     /// # Cancel safety
     /// Safe: a record is taken only when it is returned.

@@ -177,3 +177,22 @@ async fn a_server_that_cannot_serve_a_subscription_now_is_asked_again() {
     assert_eq!(next(&mut subscription).await, (0, "zero".to_owned()));
     assert_eq!(next(&mut subscription).await, (1, "one".to_owned()));
 }
+
+#[tokio::test]
+async fn a_subscription_dropped_between_connections_is_not_renewed() {
+    let (server, client, mut peer) = connected().await;
+    let (subscription, _) = tokio::join!(
+        client.subscribe("orders", SubscribeOptions::new()),
+        peer.accept_subscribe(0)
+    );
+    let ticket = client.append_pipelined("orders", "x").await.unwrap();
+    drop(peer);
+    assert!(soon(ticket).await.is_err(), "the loss was noticed");
+    drop(subscription.unwrap());
+    let mut peer = server.accept().await;
+    let _ticket = client.append_pipelined("orders", "y").await.unwrap();
+    assert!(
+        matches!(peer.command().await, (_, Command::Append(_))),
+        "and nothing before it"
+    );
+}

@@ -202,12 +202,22 @@ async fn a_damaged_record_ends_the_subscription_with_its_offset() {
 
 #[tokio::test]
 async fn a_gap_in_the_deliveries_is_a_violation_and_not_passed_on() {
-    let (_server, mut subscription, mut peer, id) = subscribed(1_000).await;
+    let (_server, client, mut peer) = connected().await;
+    let (subscription, subscribe) = tokio::join!(
+        client.subscribe("orders", SubscribeOptions::new()),
+        peer.accept_subscribe(0)
+    );
+    let (mut subscription, id) = (subscription.unwrap(), subscribe.subscription);
     peer.deliver(id, 0, &["zero"]).await;
     peer.deliver(id, 2, &["two"]).await;
     assert_eq!(next(&mut subscription).await, (0, "zero".into()));
     let error = soon(subscription.next()).await.unwrap().unwrap_err();
     assert!(matches!(error, Error::Protocol { .. }), "{error:?}");
+    drop(subscription);
+    assert!(
+        matches!(peer.command().await, (_, Command::Unsubscribe(_))),
+        "the server stops too"
+    );
 }
 
 #[tokio::test]
