@@ -124,7 +124,7 @@ pub(crate) fn read_fault(error: &crate::store::StoreError) -> Error {
     })
 }
 
-/// The view of a stream that exists and has not expired; notes the read.
+/// The view of a stream that exists and has not expired. Looking is no read: a ttl is not put off.
 pub(crate) fn readable<'a>(
     store: &LocalStore,
     stream: &Arc<Stream>,
@@ -139,7 +139,6 @@ pub(crate) fn readable<'a>(
         store.shared.submit_own(stream, Command::Expire);
         return Err(Refusal::NotFound);
     }
-    slide_ttl(store, stream, view, now);
     Ok(view)
 }
 
@@ -196,15 +195,16 @@ impl Cursor {
             .live()
             .view
             .as_ref()
+            .filter(|view| view.id == self.incarnation)
             .map_or(self.next, |view| view.tail)
     }
 
     /// True if the stream is closed and nothing is left to hand out.
     pub fn is_at_end(&self) -> bool {
         let live = self.stream.live();
-        live.view
-            .as_ref()
-            .is_none_or(|view| view.closed && view.tail.offset == self.next.offset)
+        let view = live.view.as_ref();
+        view.filter(|view| view.id == self.incarnation)
+            .is_some_and(|view| view.closed && view.tail.offset == self.next.offset)
     }
 
     /// What comes next, from memory: runs of about `max_bytes`, at least one record.
@@ -396,7 +396,9 @@ async fn start(
 ) -> Result<(StreamId, Position), Error> {
     let view = {
         let live = stream.live();
-        readable(store, stream, &live)?.clone()
+        let view = readable(store, stream, &live)?;
+        slide_ttl(store, stream, view, store.shared.clock.now());
+        view.clone()
     };
     let at = match from {
         Start::Beginning => view.earliest,

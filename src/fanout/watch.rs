@@ -38,10 +38,12 @@ pub struct StreamChanges {
 
 impl StreamChanges {
     pub(crate) fn new(cursor: Cursor, bell: Arc<Bell>) -> Self {
+        // From now on: of a stream closed before, only a delete can be news.
+        let closed = cursor.is_at_end();
         Self {
             cursor,
             bell,
-            closed: false,
+            closed,
         }
     }
 

@@ -8,8 +8,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::types::{
-    AppendOptions, Appended, Closed, CreateOptions, Created, Data, Error, Messages, Metadata, Position,
-    RecordBlock, Start, StreamName,
+    AppendOptions, Appended, Closed, CreateOptions, Created, Data, Error, Messages, Metadata,
+    Position, RecordBlock, Start, StreamName,
 };
 
 pub mod contract;
@@ -28,7 +28,11 @@ pub struct ReadLimits {
 impl Default for ReadLimits {
     /// 1 MiB, any number of records, no waiting.
     fn default() -> Self {
-        Self { max_bytes: 1 << 20, max_records: u32::MAX, wait: Duration::ZERO }
+        Self {
+            max_bytes: 1 << 20,
+            max_records: u32::MAX,
+            wait: Duration::ZERO,
+        }
     }
 }
 
@@ -90,12 +94,18 @@ pub trait Storage: Send + Sync + 'static {
     fn delete(&self, stream: &StreamName) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// The durable tail. Refusals: `NotFound`.
-    fn current_offset(&self, stream: &StreamName) -> impl Future<Output = Result<Position, Error>> + Send;
+    fn current_offset(
+        &self,
+        stream: &StreamName,
+    ) -> impl Future<Output = Result<Position, Error>> + Send;
 
     /// What is known of the stream. Refusals: `NotFound`.
-    fn get_metadata(&self, stream: &StreamName) -> impl Future<Output = Result<Metadata, Error>> + Send;
+    fn get_metadata(
+        &self,
+        stream: &StreamName,
+    ) -> impl Future<Output = Result<Metadata, Error>> + Send;
 
-    /// Reads payloads joined. Refusals: `NotFound`, `Trimmed`, `PastTail`.
+    /// Reads payloads joined. May answer less than the limits allow; `has_more` then says so. Refusals: `NotFound`, `Trimmed`, `PastTail`.
     fn read(
         &self,
         stream: &StreamName,
