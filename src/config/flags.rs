@@ -31,18 +31,18 @@ fn argument(key: &'static Key) -> Arg {
         "" => String::new(),
         default => format!(" [default: {default}]"),
     };
-    Arg::new(key.name)
+    let argument = Arg::new(key.name)
         .long(key.flag())
         .env(key.variable())
         .hide_env_values(key.secret)
         .value_name(key.placeholder)
-        .value_delimiter(key.many.then_some(','))
-        .action(if key.many {
-            ArgAction::Append
-        } else {
-            ArgAction::Set
-        })
-        .help(format!("{}{default}", key.help))
+        .help(format!("{}{default}", key.help));
+    if key.many {
+        argument.value_delimiter(',').action(ArgAction::Append)
+    } else {
+        // The last one counts, so that a script can add to the arguments of another.
+        argument.overrides_with(key.name)
+    }
 }
 
 impl FromArgMatches for Layers {

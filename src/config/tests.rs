@@ -87,6 +87,14 @@ fn a_flag_outranks_the_environment_which_outranks_the_file() {
 }
 
 #[test]
+fn of_a_flag_said_twice_the_last_counts_unless_it_takes_several() {
+    let layers = flags(&["--http=off", "--http=h:1", "--listen=a:1", "--listen=b:2"]);
+    let (config, _) = Config::resolve(layers).unwrap();
+    assert_eq!(config.http, Http::At("h:1".into()));
+    assert_eq!(config.listen.len(), 2);
+}
+
+#[test]
 fn what_is_printed_is_a_file_that_means_the_same_and_prints_the_same_values() {
     let layers = flags(&[
         "--listen",

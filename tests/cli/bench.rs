@@ -1,0 +1,117 @@
+//! Every workload runs against a broker it starts itself, and its numbers add up.
+
+use super::support::run;
+
+#[track_caller]
+fn bench(workload: &str, arguments: &[&str]) -> serde_json::Value {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let dir = directory.path().to_str().expect("a UTF-8 path");
+    let report = run(&[&["bench", workload, "--dir", dir, "--json"], arguments].concat()).json();
+    assert!(
+        report["broker"]["usage"]["rss_bytes_after"].as_u64() > Some(0),
+        "{report}"
+    );
+    let left = std::fs::read_dir(directory.path())
+        .expect("readable")
+        .count();
+    assert_eq!(left, 0, "the data of the started broker stays behind");
+    report
+}
+
+#[test]
+fn append_counts_every_record_in_each_of_its_ways() {
+    let ways: [&[&str]; 3] = [&[], &["--producer"], &["--batch", "10", "--in-flight", "8"]];
+    for (way, records) in ways.into_iter().zip([2000, 2000, 20_000]) {
+        let report = bench(
+            "append",
+            &[&["--count", "2000", "--connections", "2"], way].concat(),
+        );
+        assert_eq!(report["phases"][0]["count"], records, "{report}");
+        assert!(
+            report["phases"][0]["latency_seconds"]["p99"].as_f64() > Some(0.0),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn append_keeps_to_its_rate() {
+    let report = bench(
+        "append",
+        &["--count", "300", "--rate", "1000", "--connections", "1"],
+    );
+    let rate = report["phases"][0]["per_second"].as_f64().expect("a rate");
+    assert!(rate < 1100.0, "{report}");
+}
+
+#[test]
+fn serial_compares_itself_with_the_raw_machine() {
+    let report = bench("serial", &["--count", "100", "--raw", "."]);
+    assert_eq!(report["phases"][0]["count"], 100);
+    assert!(
+        report["facts"]["append_to_raw_ratio"].as_f64() > Some(0.0),
+        "{report}"
+    );
+}
+
+#[test]
+fn deliver_misses_nothing() {
+    let report = bench(
+        "deliver",
+        &[
+            "--subscribers",
+            "5",
+            "--connections",
+            "2",
+            "--count",
+            "500",
+            "--rate",
+            "0",
+        ],
+    );
+    assert_eq!(report["phases"][0]["count"], 2500, "{report}");
+    assert_eq!(report["facts"]["missing"], 0);
+    assert_eq!(report["facts"]["out_of_order"], 0);
+}
+
+#[test]
+fn catch_up_reads_all_it_wrote() {
+    let report = bench(
+        "catch-up",
+        &["--bytes", "1MiB", "--subscribers", "2", "--unix"],
+    );
+    assert_eq!(report["phases"][0]["count"], 4096);
+    assert_eq!(report["phases"][1]["count"], 8192);
+}
+
+#[test]
+fn streams_makes_them_all() {
+    let report = bench("streams", &["--streams", "300", "--connections", "3"]);
+    assert_eq!(report["phases"][0]["count"], 300);
+    assert_eq!(report["phases"][1]["count"], 300);
+}
+
+#[test]
+fn the_table_shows_rates_percentiles_and_a_plot() {
+    let text = run(&["bench", "--count", "500"]).ok();
+    for part in [
+        "records confirmed",
+        "/s",
+        "p99.9",
+        "max",
+        "█",
+        "broker memory",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}
+
+#[test]
+fn arguments_after_two_dashes_go_to_the_started_broker() {
+    bench(
+        "append",
+        &["--count", "10", "--", "--queue-bytes-max", "4MiB"],
+    );
+    let stderr = run(&["bench", "--count", "10", "--", "--no-such-flag"]).fails(6);
+    assert!(stderr.contains("--no-such-flag"), "{stderr}");
+}
