@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use streamkeeper::broker::{Broker, BrokerOptions};
+use streamkeeper::fanout::{Bell, EndReason, Step};
 use streamkeeper::storage::{ReadLimits, Storage};
 use streamkeeper::types::{
     AppendOptions, CreateOptions, Error, Offset, RecordBlock, Refusal, Retention, Start,
@@ -207,5 +208,43 @@ async fn a_long_poll_wakes_with_the_record() {
             .expect("reads");
     }
     assert_eq!(data.bytes, "news");
+    broker.close_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_does_not_take_the_next_stream_of_the_name_for_its_own() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let broker = open(directory.path()).await;
+    let stream = name("reborn");
+    let create = || broker.create(&stream, CreateOptions::default());
+    create().await.expect("created");
+    append(&broker, &stream, "old").await;
+    let bell = std::sync::Arc::new(Bell::default());
+    let mut cursor = broker
+        .cursor(&stream, Start::Beginning, bell, 0)
+        .await
+        .expect("opened");
+    assert!(matches!(cursor.poll(1024), Step::Runs(_)));
+    broker.delete(&stream).await.expect("deleted");
+    assert!(!cursor.is_at_end(), "deleted is not closed");
+    create().await.expect("created again");
+    append(&broker, &stream, "new").await;
+    broker.close(&stream).await.expect("closed");
+    assert!(
+        !cursor.is_at_end(),
+        "another stream is closed, not this one"
+    );
+    assert_eq!(cursor.tail(), cursor.next());
+    let end = cursor.poll(1024);
+    assert!(
+        matches!(
+            end,
+            Step::End {
+                reason: EndReason::Deleted,
+                ..
+            }
+        ),
+        "{end:?}"
+    );
     broker.close_all().await;
 }

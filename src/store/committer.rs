@@ -362,8 +362,10 @@ impl Committer {
         if self.journal.is_some() {
             stream.note_row(first_row + commit.row_count().saturating_sub(1) as u64);
         }
-        if let Some(to) = again {
-            self.shared.submit_own(stream, Command::Trim { to });
+        if again.is_some() {
+            // The next commit writes down what readers are shown from now on. Not by a trim to that place: the stream it
+            // meets may be the next one of that name.
+            self.shared.submit_own(stream, Command::Expire);
         }
         if touched
             .gone

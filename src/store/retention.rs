@@ -26,22 +26,33 @@ pub(super) fn trim_point(
     if state.options.retention.is_unlimited() || state.records() == 0 {
         return Ok(None);
     }
-    if is_hot(&stream.live(), state.earliest) {
+    let from = earliest_shown(&stream.live(), state);
+    let found = trim_point_from(shared, stream, state, from, now, cold_trims_left)?;
+    Ok(found.or_else(|| (from > state.earliest).then_some(from)))
+}
+
+/// Readers may have been shown a trim that is not written down yet: it is the least that this commit trims.
+fn earliest_shown(live: &Live, state: &StreamState) -> Position {
+    let view = live.view.as_ref().filter(|view| view.id == state.id);
+    view.map_or(state.earliest, |view| view.earliest.max(state.earliest))
+}
+
+fn trim_point_from(
+    shared: &Shared,
+    stream: &std::sync::Arc<Stream>,
+    state: &StreamState,
+    from: Position,
+    now: Timestamp,
+    cold_trims_left: &mut usize,
+) -> Result<Option<Position>, StoreError> {
+    if is_hot(&stream.live(), from) {
         let live = stream.live();
-        stream.note_earliest(
-            state.earliest.offset,
-            live.runs_from(state.earliest.offset).next(),
-        );
-        let to = trim_in(
-            state,
-            state.earliest,
-            now,
-            live.runs_from(state.earliest.offset),
-        );
-        note_new_earliest(stream, to, live.runs_from(state.earliest.offset));
+        stream.note_earliest(from.offset, live.runs_from(from.offset).next());
+        let to = trim_in(state, from, now, live.runs_from(from.offset));
+        note_new_earliest(stream, to, live.runs_from(from.offset));
         return Ok(to);
     }
-    if !may_be_due(stream, state, now) {
+    if !may_be_due(stream, state, from, now) {
         return Ok(None);
     }
     if *cold_trims_left == 0 {
@@ -49,7 +60,7 @@ pub(super) fn trim_point(
         return Ok(None);
     }
     *cold_trims_left -= 1;
-    cold_trim_point(shared, stream, state, now)
+    cold_trim_point(shared, stream, state, from, now)
 }
 
 /// The same over the hot tail of a stream that has just been published; `None` unless its earliest record is there.
@@ -72,17 +83,10 @@ fn is_hot(live: &Live, earliest: Position) -> bool {
 }
 
 /// False only if the earliest record is known not to be due. A stream whose records are all of this commit is not due by age.
-fn may_be_due(stream: &Stream, state: &StreamState, now: Timestamp) -> bool {
-    let known = stream.earliest_at(state.earliest.offset);
+fn may_be_due(stream: &Stream, state: &StreamState, from: Position, now: Timestamp) -> bool {
+    let known = stream.earliest_at(from.offset);
     let unknown_age = known.is_none() && state.options.retention.max_age.is_some();
-    unknown_age
-        || rules::retention::is_due(
-            &state.options.retention,
-            state.earliest,
-            state.tail,
-            now,
-            known,
-        )
+    unknown_age || rules::retention::is_due(&state.options.retention, from, state.tail, now, known)
 }
 
 fn trim_in<'a>(
@@ -110,12 +114,13 @@ fn cold_trim_point(
     shared: &Shared,
     stream: &Stream,
     state: &StreamState,
+    from: Position,
     now: Timestamp,
 ) -> Result<Option<Position>, StoreError> {
     let Some(chunks) = &shared.chunks else {
         return Ok(None);
     };
-    let mut point = state.earliest;
+    let mut point = from;
     for _ in 0..READS_MAX {
         let runs = chunks.read(state.id, point.offset, READ_BYTES)?;
         stream.note_earliest(point.offset, runs.first());
@@ -125,7 +130,7 @@ fn cold_trim_point(
         note_new_earliest(stream, Some(to), runs.iter());
         point = to;
     }
-    Ok((point > state.earliest).then_some(point))
+    Ok((point > from).then_some(point))
 }
 
 /// Keeps the commit time of the record that is now the earliest, if it is among `runs`.
