@@ -25,11 +25,11 @@ async fn start() -> Http {
         reason: "replaying the journal".into(),
     };
     let (readiness, seen) = watch::channel(starting);
-    let server = HttpServer::bind("127.0.0.1:0").await.unwrap();
-    let address = server.address();
+    let http = HttpServer::bind("127.0.0.1:0").await.expect("a free port");
+    let address = http.address();
     let (stop, stopped) = oneshot::channel::<()>();
     let routes = Admin::new(seen, metrics.clone(), exporter).routes();
-    let served = tokio::spawn(server.run(routes, async { drop(stopped.await) }));
+    let served = tokio::spawn(http.run(routes, async { drop(stopped.await) }));
     Http {
         address,
         readiness,
@@ -46,13 +46,17 @@ impl Http {
             format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n");
         let address = self.address;
         let exchange = move || {
-            let mut socket = TcpStream::connect(address).unwrap();
-            socket.write_all(request.as_bytes()).unwrap();
+            let mut socket = TcpStream::connect(address).expect("connected");
+            socket.write_all(request.as_bytes()).expect("sent");
             let mut response = String::new();
-            socket.read_to_string(&mut response).unwrap();
+            socket
+                .read_to_string(&mut response)
+                .expect("an answer in UTF-8");
             response
         };
-        tokio::task::spawn_blocking(exchange).await.unwrap()
+        tokio::task::spawn_blocking(exchange)
+            .await
+            .expect("the exchange ends")
     }
 }
 

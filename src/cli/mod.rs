@@ -1,7 +1,7 @@
 //! The command line: one subcommand per file, and what they share.
 //!
 //! `serve` runs the broker; the verbs (`append`, `tail`, ...) and `bench` are clients and see the broker only through
-//! `streamkeeper-client`, as any other program does. [`target`] connects, [`output`] prints, [`failure`] maps every
+//! `streamkeeper-client`, as any other program does. `target` connects, `output` prints, `failure` maps every
 //! error to an exit code. Records go to stdout as they are; everything else a person reads goes to stderr.
 
 mod bench;

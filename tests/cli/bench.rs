@@ -7,10 +7,10 @@ fn bench(workload: &str, arguments: &[&str]) -> serde_json::Value {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let dir = directory.path().to_str().expect("a UTF-8 path");
     let report = run(&[&["bench", workload, "--dir", dir, "--json"], arguments].concat()).json();
-    assert!(
-        report["broker"]["usage"]["rss_bytes_after"].as_u64() > Some(0),
-        "{report}"
-    );
+    let rss = report
+        .pointer("/broker/usage/rss_bytes_after")
+        .and_then(serde_json::Value::as_u64);
+    assert!(rss > Some(0), "{report}");
     let left = std::fs::read_dir(directory.path())
         .expect("readable")
         .count();

@@ -102,11 +102,13 @@ impl Following {
     /// The next line of stdout; `None` once stdout is closed.
     #[track_caller]
     pub(crate) fn line(&self) -> Option<String> {
-        match self.lines.recv_timeout(DEADLINE) {
-            Ok(line) => Some(line),
-            Err(mpsc::RecvTimeoutError::Disconnected) => None,
-            Err(mpsc::RecvTimeoutError::Timeout) => panic!("no line on stdout in time"),
-        }
+        let received = self.lines.recv_timeout(DEADLINE);
+        assert_ne!(
+            received,
+            Err(mpsc::RecvTimeoutError::Timeout),
+            "no line on stdout in time"
+        );
+        received.ok()
     }
 
     /// Sends a signal by its name without SIG.
@@ -180,11 +182,15 @@ impl Broker {
         let (mut http, mut address) = (None, None);
         while address.is_none() {
             let line = process.line().expect("the broker says where it listens");
-            match line.split_once(" on ") {
-                Some(("http", at)) => http = Some(at.to_owned()),
-                Some(("listening", at)) => address = Some(at.to_owned()),
-                _ => panic!("unexpected line {line}"),
-            }
+            let (what, at) = line
+                .split_once(" on ")
+                .expect("a line says what listens where");
+            let place = if what == "http" {
+                &mut http
+            } else {
+                &mut address
+            };
+            *place = Some(at.to_owned());
         }
         let (http, address) = (http.unwrap_or_default(), address.unwrap_or_default());
         Self {

@@ -83,7 +83,12 @@ fn without_lines_the_whole_of_stdin_or_each_file_is_one_record() {
 #[test]
 fn a_large_input_is_appended_and_read_back_whole_and_in_order() {
     let broker = Broker::start();
-    let input: String = (0..200_000).map(|n| format!("record {n}\n")).collect();
+    let lines: Vec<String> = (0..200_000).map(|n| format!("record {n}")).collect();
+    let input = lines.join(
+        "
+",
+    ) + "
+";
     broker.run(&["create", "a"]).ok();
     assert_eq!(
         broker.feed(&["append", "a", "-l"], &input).ok(),
