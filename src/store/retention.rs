@@ -26,15 +26,19 @@ pub(super) fn trim_point(
     if state.options.retention.is_unlimited() || state.records() == 0 {
         return Ok(None);
     }
-    let from = earliest_shown(&stream.live(), state);
+    // What is in memory may be another incarnation: of this one nothing is durable then, so nothing is to be trimmed.
+    let Some(from) = earliest_shown(&stream.live(), state) else {
+        return Ok(None);
+    };
     let found = trim_point_from(shared, stream, state, from, now, cold_trims_left)?;
     Ok(found.or_else(|| (from > state.earliest).then_some(from)))
 }
 
-/// Readers may have been shown a trim that is not written down yet: it is the least that this commit trims.
-fn earliest_shown(live: &Live, state: &StreamState) -> Position {
-    let view = live.view.as_ref().filter(|view| view.id == state.id);
-    view.map_or(state.earliest, |view| view.earliest.max(state.earliest))
+/// The earliest record for readers. They may have been shown a trim that is not written down yet: it is the least that
+/// this commit trims.
+fn earliest_shown(live: &Live, state: &StreamState) -> Option<Position> {
+    let view = live.view.as_ref().filter(|view| view.id == state.id)?;
+    Some(view.earliest.max(state.earliest))
 }
 
 fn trim_point_from(
