@@ -20,6 +20,8 @@ pub struct ConnectionOptions {
     pub drain_quiet: Duration,
     /// The connection is not read further while this much waits to be written to it.
     pub unsent_bytes_max: usize,
+    /// The connection is not read further while requests in this many bytes of frames wait for their answers.
+    pub unanswered_bytes_max: usize,
 }
 
 impl Default for ConnectionOptions {
@@ -32,6 +34,8 @@ impl Default for ConnectionOptions {
             half_closed_timeout: Duration::from_secs(5),
             drain_quiet: Duration::from_millis(100),
             unsent_bytes_max: 1 << 20,
+            // More than the write queues hold for one stream, so that they are what pushes back.
+            unanswered_bytes_max: 16 << 20,
         }
     }
 }

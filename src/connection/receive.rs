@@ -42,9 +42,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(true)
     }
 
-    /// Whether the peer may be read. What is unsent is bounded by not letting it ask for more.
+    /// Whether the peer may be read. What is unsent or unanswered is bounded by not letting it ask for more.
     fn may_receive(&self) -> bool {
-        self.session.may_receive() && self.output.len() < self.options.unsent_bytes_max
+        self.session.may_receive()
+            && self.output.len() < self.options.unsent_bytes_max
+            && self.unanswered.bytes() < self.options.unanswered_bytes_max
     }
 
     /// Tries a held-back submission again once its queue has room.
@@ -60,6 +62,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Splits and dispatches whole frames while the session takes them. True if there was one.
     fn dispatch(&mut self) -> Result<bool, Broken> {
         let mut dispatched = false;
+        let mut bytes = 0;
+        self.unanswered.completed(self.session.completed());
         while self.may_receive() {
             let limit = self.session.frame_bytes_max();
             let split = self.input.split(limit);
@@ -69,6 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 break;
             };
             dispatched = true;
+            bytes += frame.encoded_bytes();
             let received = self.session.receive(&frame, &mut self.output);
             received.map_err(Broken::Peer)?;
             if self.session.is_connected() {
@@ -76,6 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         if dispatched {
+            self.unanswered.dispatched(self.session.submitted(), bytes);
             self.session.kick();
             if self.space.is_none() {
                 self.space = self.session.space();

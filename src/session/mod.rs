@@ -5,6 +5,7 @@
 //!
 //! - [`handshake`]: INFO, CONNECT. [`submit`]: requests that go through a write queue, pipelined.
 //!   [`query`]: requests that are awaited. [`subscriptions`], [`pump`]: cursors, credit, DELIVER.
+//!   [`settle`]: from the outbox to frames.
 //! - [`convert`]: wire words to house words and back. [`failure`]: ERR frames in the making.
 //!
 //! ```text
@@ -25,6 +26,7 @@ mod options;
 mod outbox;
 mod pump;
 mod query;
+mod settle;
 mod submit;
 mod subscriptions;
 #[cfg(test)]
@@ -35,8 +37,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use streamkeeper_protocol::command::CommandKind;
-use streamkeeper_protocol::event::{Draining, confirm, records};
-use streamkeeper_protocol::{Command, ErrorCode, Event, Frame, Run};
+use streamkeeper_protocol::event::Draining;
+use streamkeeper_protocol::{Command, ErrorCode, Event, Frame};
 
 pub use failure::Failure;
 pub use options::{SessionOptions, Token};
@@ -44,16 +46,13 @@ pub use outbox::Outbox;
 pub use submit::Space;
 pub use write_buffer::{SLICES_MAX, WriteBuffer};
 
-use crate::broker::{Broker, Runs};
+use crate::broker::Broker;
 use crate::metrics::Held;
 use crate::types::{Error, Fault};
-use outbox::{News, Taken};
+use outbox::Taken;
 use query::Queries;
 use submit::Submissions;
 use subscriptions::Subscriptions;
-
-/// A quiet session keeps room for at most this many confirms.
-const IDLE_CONFIRMS_MAX: usize = 128;
 
 /// What all sessions of a server share.
 #[derive(Debug)]
@@ -128,7 +127,18 @@ impl Session {
 
     /// Requests begun and not yet answered.
     pub fn in_flight(&self) -> u64 {
-        self.submissions.in_flight() + self.queries.in_flight()
+        let submissions = self.submitted().saturating_sub(self.completed());
+        submissions + self.queries.in_flight()
+    }
+
+    /// Requests put on write queues since the session began.
+    pub fn submitted(&self) -> u64 {
+        self.submissions.submitted()
+    }
+
+    /// Those of them that were answered.
+    pub fn completed(&self) -> u64 {
+        self.submissions.completed()
     }
 
     /// Whether another frame may be received now. If not, [`Session::space`] or the outbox says when to look again.
@@ -217,7 +227,7 @@ impl Session {
                 let connected = handshake::connect(&self.context.options, &connect, self.number)?;
                 self.connected = Some(self.context.broker.metrics().sessions.hold());
                 let (name, library) = (&connect.name, &connect.library);
-                tracing::debug!(session = self.number, %name, %library, "connected");
+                tracing::debug!(session = self.number, ?name, ?library, "connected");
                 connected.encode(frame.header.correlation, out.tail());
             }
             Command::Ping => Event::Pong.encode(frame.header.correlation, out.tail()),
@@ -241,100 +251,6 @@ impl Session {
         self.submissions.retry(&self.context.broker);
         self.submissions.kick(&self.context.broker);
         self.space()
-    }
-
-    /// Encodes what there is to tell the peer: confirms, answers, and as many deliveries as `out` should hold.
-    pub fn settle(&mut self, out: &mut WriteBuffer) {
-        let mut taken = std::mem::take(&mut self.taken);
-        if self.outbox.take(&mut taken) {
-            self.submissions
-                .completed(std::mem::take(&mut taken.completed));
-            let mut confirms = taken.confirms.as_slice();
-            let mut written = 0;
-            for news in taken.news.drain(..) {
-                if let News::Replied {
-                    confirms_before, ..
-                } = news
-                {
-                    // Answers of one stream leave in the order of its requests.
-                    let (before, after) = confirms.split_at(confirms_before - written);
-                    confirm::encode(before, out.tail());
-                    (confirms, written) = (after, confirms_before);
-                }
-                self.tell(news, out);
-            }
-            confirm::encode(confirms, out.tail());
-            taken.confirms.clear();
-            taken.woken.drain(|slot| self.subscriptions.wake(slot));
-            taken.confirms.shrink_to(IDLE_CONFIRMS_MAX);
-            taken.news.shrink_to(0);
-        }
-        self.taken = taken;
-        self.subscriptions.pump(&self.context, &self.outbox, out);
-    }
-
-    fn tell(&mut self, news: News, out: &mut WriteBuffer) {
-        match news {
-            News::Replied {
-                correlation,
-                reply: Ok(answer),
-                ..
-            } => {
-                if let Some(event) = convert::answer(correlation, &answer) {
-                    event.encode(correlation, out.tail());
-                }
-            }
-            News::Replied {
-                correlation,
-                reply: Err(error),
-                ..
-            } => {
-                self.refuse(correlation, error.into(), out);
-            }
-            News::Queried {
-                correlation,
-                answer,
-            } => {
-                self.queries.queried();
-                match answer {
-                    Ok(event) => event.encode(correlation, out.tail()),
-                    Err(error) => self.refuse(correlation, error.into(), out),
-                }
-            }
-            News::Read {
-                correlation,
-                answer,
-            } => {
-                self.queries.read_answered();
-                match answer {
-                    Ok(runs) => write_records(correlation, &runs, out),
-                    Err(error) => self.refuse(correlation, error.into(), out),
-                }
-            }
-            News::Opened { token, cursor } => {
-                let opened = self.subscriptions.opened(&self.context, token, cursor, out);
-                if let Err((correlation, failure)) = opened {
-                    self.refuse(correlation, failure, out);
-                }
-            }
-            News::Loaded {
-                token,
-                cursor,
-                step,
-            } => {
-                self.subscriptions
-                    .loaded(&self.context, token, cursor, step, out);
-            }
-        }
-    }
-
-    fn refuse(&self, correlation: u32, failure: Failure, out: &mut WriteBuffer) {
-        self.context
-            .broker
-            .metrics()
-            .refusals
-            .increment(failure.code());
-        failure.into_event().encode(correlation, out.tail());
     }
 
     /// Writes a PING. Subscriptions are looked at, too: one without credit is not told of its stream's end.
@@ -400,10 +316,4 @@ fn begins_work(kind: CommandKind) -> bool {
         | CommandKind::Credit
         | CommandKind::Unsubscribe => false,
     }
-}
-
-fn write_records(correlation: u32, runs: &Runs, out: &mut WriteBuffer) {
-    let bytes = runs.runs.iter().map(Run::encoded_bytes).sum();
-    records::encode_header(correlation, &convert::records_head(runs), bytes, out.tail());
-    out.push_runs(&runs.runs);
 }

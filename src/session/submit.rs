@@ -45,11 +45,18 @@ impl Submissions {
         }
     }
 
-    pub(super) fn in_flight(&self) -> u64 {
-        self.submitted.saturating_sub(self.completed)
+    /// Requests submitted so far.
+    pub(super) fn submitted(&self) -> u64 {
+        self.submitted
     }
 
-    pub(super) fn completed(&mut self, count: u64) {
+    /// Requests answered so far.
+    pub(super) fn completed(&self) -> u64 {
+        self.completed
+    }
+
+    /// `count` more requests were answered.
+    pub(super) fn complete(&mut self, count: u64) {
         self.completed += count;
     }
 

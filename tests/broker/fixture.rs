@@ -197,6 +197,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         while entries.len() < count {
             match self.next().await {
                 (0, Event::Confirm(confirm)) => entries.extend(confirm.entries),
+                // A short heartbeat under test, on a busy machine.
+                (correlation, Event::Ping) => self.send(correlation, &Command::Pong).await,
                 other => panic!("not CONFIRM: {other:?}"),
             }
         }
