@@ -49,7 +49,7 @@ use window::Window;
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
 /// The timer is armed at least this far ahead when nothing is due: it costs nothing and is never late by much.
-const NOTHING_DUE: Duration = Duration::from_hours(1);
+const NOTHING_DUE: Duration = Duration::from_secs(3_600);
 
 /// Why a connection is over.
 #[derive(Debug)]
