@@ -117,10 +117,11 @@ pub async fn watch(run: Run, mut random: Random) {
 async fn watch_one(run: &Run, slot: &Slot, mark: Mark, mut changes: impl Changes) {
     let mut tail = Offset(0);
     let mut closed = false;
+    // Only changes from now on are told: of a stream that is closed already, nothing but its deletion.
+    let closed_before = slot.any(slot.since(mark), |life| life.closed);
     loop {
         let waited = tokio::select! {
-            // A stream closed before the subscription is not told of again: only its end is.
-            () = run.settled.cancelled(), if closed => return,
+            () = run.settled.cancelled(), if closed || closed_before => return,
             waited = timeout(PATIENCE, changes.next()) => waited,
         };
         let change = waited.expect("every stream changes");
