@@ -4,6 +4,14 @@
 //! append + fdatasync loop, a serial appender and its ratio to the raw loop, and pipelining writers over few and many
 //! streams. Figures of one run belong together; compare ratios, not absolute times of different runs.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "a report on figures far below 2^52, from fixed inputs"
+)]
+
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;

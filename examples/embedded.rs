@@ -2,7 +2,7 @@
 //!
 //! Run with `cargo run --example embedded`. It keeps its files in a temporary directory and ends by itself.
 
-use std::time::Duration;
+#![expect(clippy::print_stdout, reason = "an example shows what it read")]
 
 use streamkeeper::broker::{Broker, BrokerOptions};
 use streamkeeper::storage::{Changes, ReadLimits, Storage};
@@ -78,12 +78,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
     };
     println!("{:?}", changes.next().await);
-    let limits = ReadLimits {
-        wait: Duration::from_secs(30),
-        ..ReadLimits::default()
-    };
     let news = broker
-        .read(&orders, Start::At(read.next.offset), limits)
+        .read(&orders, Start::At(read.next.offset), ReadLimits::live())
         .await?;
     println!(
         "{} (closed: {})",

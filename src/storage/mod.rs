@@ -25,6 +25,26 @@ pub struct ReadLimits {
     pub wait: Duration,
 }
 
+impl ReadLimits {
+    /// How long a live read waits unless told otherwise.
+    pub const LIVE_WAIT: Duration = Duration::from_secs(30);
+
+    /// The defaults, but at the tail of an open stream wait for data, up to [`ReadLimits::LIVE_WAIT`].
+    #[must_use]
+    pub fn live() -> Self {
+        Self::default().timeout(Self::LIVE_WAIT)
+    }
+
+    /// Waits up to `timeout` for data instead.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self {
+            wait: timeout,
+            ..self
+        }
+    }
+}
+
 impl Default for ReadLimits {
     /// 1 MiB, any number of records, no waiting.
     fn default() -> Self {

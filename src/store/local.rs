@@ -100,6 +100,7 @@ impl LocalStore {
         next_id: StreamId,
         newest: Timestamp,
     ) -> Result<Self, StoreError> {
+        shared.measure_files();
         let committer = Committer::new(Arc::clone(&shared), journal, next_id, newest);
         let folder = Folder::new(Arc::clone(&shared));
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
-use super::chunks::ChunkStore;
+use super::chunks::{self, ChunkStore};
 use super::error::StoreError;
-use super::journal::Row;
+use super::journal::{self, Row};
 use super::local::LocalOptions;
 use super::timers::Timers;
 use crate::metrics::Metrics;
@@ -148,6 +148,20 @@ impl Shared {
     pub fn discard(&self, stream: &Arc<Stream>) {
         let released = self.released.load(Ordering::Acquire);
         self.registry.discard(stream, released);
+    }
+
+    /// Tells the metrics how large the files are. A file that cannot be looked at keeps its last figure.
+    pub fn measure_files(&self) {
+        let Some(directory) = &self.options.directory else {
+            return;
+        };
+        let length = |file| std::fs::metadata(directory.join(file)).map(|about| about.len());
+        if let Ok(bytes) = length(journal::FILE) {
+            self.metrics.journal_file_bytes.set(bytes);
+        }
+        if let Ok(bytes) = length(chunks::FILE) {
+            self.metrics.store_file_bytes.set(bytes);
+        }
     }
 
     pub fn is_stopping(&self) -> bool {
