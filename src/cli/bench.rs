@@ -110,7 +110,7 @@ impl Bench {
     }
 }
 
-/// Runs a workload against its broker; Ctrl-C ends it early, and the broker and its data with it.
+/// Runs a workload against its broker; Ctrl-C ends it early. What it left behind is removed either way.
 async fn run(
     common: Common,
     workload: impl AsyncFnOnce(&Broker) -> Result<Report, Failure>,
@@ -118,14 +118,16 @@ async fn run(
     let json = common.json;
     let broker = Broker::obtain(common)?;
     let before = broker.usage();
-    let report = tokio::select! {
-        report = workload(&broker) => report?,
+    let outcome = tokio::select! {
+        outcome = workload(&broker) => outcome,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.map_err(|error| Failure::io("waiting for Ctrl-C", error))?;
-            return Err(Failure::io("the run", "interrupted"));
+            Err(Failure::io("the run", "interrupted"))
         }
     };
-    let report = report.with_broker(&broker, before);
+    let used = broker.usage();
+    broker.clean_up().await?;
+    let report = outcome?.with_broker(&broker, before, used);
     let mut output = Output::new(json);
     if json {
         output.object(&report.to_json())?;

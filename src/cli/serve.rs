@@ -12,6 +12,7 @@ mod owner;
 mod signals;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::sync::watch;
@@ -60,6 +61,9 @@ impl Serve {
     }
 }
 
+/// How long requests to the HTTP port may take to end.
+const HTTP_GRACE: Duration = Duration::from_secs(1);
+
 async fn serve(config: Config) -> Result<(), Failure> {
     let mut signals =
         Signals::install().map_err(|error| Failure::io("waiting for signals", error))?;
@@ -94,8 +98,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     );
     http_stop.cancel();
     if let Some(http) = http {
-        // Its outcome no longer matters: the process ends.
-        http.await.ok();
+        // A prober that holds its connection open must not hold up the end.
+        tokio::time::timeout(HTTP_GRACE, http).await.ok();
     }
     let ended = readiness.borrow().clone();
     match ended {

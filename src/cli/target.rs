@@ -1,7 +1,7 @@
 //! Which broker a client command talks to, and how.
 
 use clap::Args;
-use streamkeeper_client::Client;
+use streamkeeper_client::{Client, Reconnect};
 
 use super::Failure;
 
@@ -33,10 +33,20 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Connects.
+    /// Connects, for a command that is to end: a broker that goes away and stays away ends it too.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
+        self.connect_with(Reconnect::default().attempts(RECONNECTS_MAX))
+            .await
+    }
+
+    /// Connects, for a command that outlives the broker: it is looked for until it is there again.
+    pub(super) async fn connect_for_good(&self) -> Result<Client, Failure> {
+        self.connect_with(Reconnect::default()).await
+    }
+
+    async fn connect_with(&self, reconnect: Reconnect) -> Result<Client, Failure> {
         let name = concat!("streamkeeper/", env!("CARGO_PKG_VERSION"));
-        let mut client = Client::builder().name(name);
+        let mut client = Client::builder().name(name).reconnect(reconnect);
         if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
             client = client.token(token.clone());
         }
@@ -46,3 +56,6 @@ impl Target {
             .map_err(Failure::during("connecting"))
     }
 }
+
+/// About 20 seconds of trying, by the pauses of the default policy: longer than a restart takes.
+const RECONNECTS_MAX: u32 = 10;

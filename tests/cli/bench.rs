@@ -1,6 +1,6 @@
 //! Every workload runs against a broker it starts itself, and its numbers add up.
 
-use super::support::run;
+use super::support::{Broker, run};
 
 #[track_caller]
 fn bench(workload: &str, arguments: &[&str]) -> serde_json::Value {
@@ -114,4 +114,24 @@ fn arguments_after_two_dashes_go_to_the_started_broker() {
     );
     let stderr = run(&["bench", "--count", "10", "--", "--no-such-flag"]).fails(6);
     assert!(stderr.contains("--no-such-flag"), "{stderr}");
+}
+
+#[test]
+fn a_broker_that_was_named_is_left_as_it_was() {
+    let broker = Broker::start();
+    broker.run(&["create", "mine"]).ok();
+    let report = broker.run(&[
+        "bench",
+        "append",
+        "--count",
+        "100",
+        "--server",
+        &broker.address,
+        "--json",
+    ]);
+    assert_eq!(
+        report.json().pointer("/broker/usage"),
+        Some(&serde_json::Value::Null)
+    );
+    assert_eq!(broker.run(&["ls"]).ok(), "mine\n");
 }

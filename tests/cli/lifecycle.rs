@@ -48,6 +48,26 @@ fn what_was_confirmed_survives_sigkill() {
 }
 
 #[test]
+fn tail_goes_on_where_it_was_after_a_restart_of_the_broker() {
+    let sockets = tempfile::tempdir().expect("a temporary directory");
+    let address = format!("unix:{}", sockets.path().join("sk.sock").display());
+    let listen = ["--listen", address.as_str()];
+    let broker = Broker::start_with(&listen);
+    broker.feed(&["append", "a", "--create"], "before").ok();
+    let mut follow = broker.command(&["tail", "a", "--from", "start", "--server", &address]);
+    let tail = Following::start(&mut follow);
+    assert_eq!(tail.line().as_deref(), Some("before"));
+    let (code, stderr, directory) = broker.terminate();
+    assert_eq!(code, Some(0), "{stderr}");
+
+    let broker = Broker::start_in(directory, &listen);
+    broker.feed(&["append", "a"], "after").ok();
+    assert_eq!(tail.line().as_deref(), Some("after"));
+    broker.run(&["close", "a"]).ok();
+    assert_eq!(tail.end().0, Some(0));
+}
+
+#[test]
 fn a_second_broker_on_the_same_data_says_who_has_it() {
     let broker = Broker::start();
     let second = Following::start(&mut serve(broker.directory.path()));

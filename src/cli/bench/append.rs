@@ -12,9 +12,9 @@ use streamkeeper_client::{
 };
 use tokio::sync::mpsc;
 
-use super::broker::Broker;
+use super::broker::{Broker, stream_name};
 use super::measure::{Budget, Extent, Latencies, Pace, RunClock, nanos, payload, together};
-use super::progress;
+use super::progress::{self, Goal};
 use super::report::{Phase, Report};
 use crate::cli::failure::Failure;
 
@@ -102,18 +102,15 @@ impl Append {
         for index in 0..run.plan.connections {
             connections.push(Arc::clone(&run).connection(broker.connect().await?, index));
         }
-        let expected = run.plan.extent.count.unwrap_or_default();
+        let goal = Goal::of(run.plan.extent, warm_up);
         let seen = || run.latencies.seen();
-        progress::show("append", expected, seen, together(connections)).await?;
+        progress::show("append", goal, seen, together(connections)).await?;
         Ok(run.report())
     }
 
     async fn create_streams(&self, broker: &Broker) -> Result<Vec<String>, Failure> {
         let client = broker.connect().await?;
-        let run = std::process::id();
-        let names: Vec<String> = (0..self.streams)
-            .map(|n| format!("bench-{run}-{n}"))
-            .collect();
+        let names: Vec<String> = (0..self.streams).map(stream_name).collect();
         let mut options = CreateOptions::new();
         if self.memory {
             options = options.storage(Storage::Memory);

@@ -3,16 +3,26 @@
 //! The started broker ignores the environment's settings, listens on a free port of the loopback, and is ended and its
 //! data removed when [`Broker`] is dropped, however the run went.
 
+use std::fmt::Display;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use futures_util::stream::{self, StreamExt as _};
 use streamkeeper_client::Client;
 use tempfile::TempDir;
 
 use super::Common;
 use crate::cli::failure::Failure;
 use crate::config::keys::KEYS;
+
+/// Deletes without an answer, at the end.
+const DELETES_MAX: usize = 256;
+
+/// The name of a stream of this run; other runs have other names.
+pub(super) fn stream_name(name: impl Display) -> String {
+    format!("bench-{}-{name}", std::process::id())
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -118,6 +128,26 @@ impl Broker {
             .connect(&self.address)
             .await
             .map_err(Failure::during("connecting"))
+    }
+
+    /// Deletes the streams of this run from a broker that goes on after it.
+    pub(super) async fn clean_up(&self) -> Result<(), Failure> {
+        if self.is_spawned() {
+            return Ok(());
+        }
+        let during = || Failure::during("deleting the streams of the run");
+        let client = self.connect().await?;
+        let mut listing = client.list(stream_name(""));
+        let mut names = Vec::new();
+        while let Some(entry) = listing.next().await {
+            names.push(entry.map_err(during())?.stream);
+        }
+        let deleting = names.into_iter().map(|name| client.delete(name));
+        let mut deleted = stream::iter(deleting).buffer_unordered(DELETES_MAX);
+        while let Some(outcome) = deleted.next().await {
+            outcome.map_err(during())?;
+        }
+        Ok(())
     }
 
     /// What the broker is, in words.

@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::json;
 use streamkeeper_client::{Client, CreateOptions, SubscribeOptions};
 
-use super::broker::Broker;
+use super::broker::{Broker, stream_name};
 use super::measure::{Latencies, RunClock, payload, together};
-use super::progress;
+use super::progress::{self, Goal};
 use super::report::{Phase, Report};
 use crate::cli::failure::Failure;
 use crate::config::ByteCount;
@@ -37,14 +37,20 @@ pub(super) struct CatchUp {
 impl CatchUp {
     pub(super) async fn run(self, broker: &Broker) -> Result<Report, Failure> {
         let client = broker.connect().await?;
-        let name = format!("bench-catch-up-{}", std::process::id());
+        let name = stream_name("catch-up");
         let created = client.create(name.as_str(), CreateOptions::new()).await;
         created.map_err(Failure::during("creating the stream"))?;
         let records = (self.bytes.0 / self.record_bytes).max(1);
         let filled = Latencies::new()?;
         let clock = RunClock::start();
         let filling = self.fill(&client, &name, records, &filled);
-        progress::show("filling", records, || filled.seen(), filling).await?;
+        progress::show(
+            "filling",
+            Goal::Operations(records),
+            || filled.seen(),
+            filling,
+        )
+        .await?;
         let fill_time = Duration::from_nanos(clock.now());
 
         let seen = Arc::new(Latencies::new()?);
@@ -56,7 +62,13 @@ impl CatchUp {
         }
         let clock = RunClock::start();
         let expected = records * self.subscribers;
-        progress::show("reading", expected, || seen.seen(), together(readers)).await?;
+        progress::show(
+            "reading",
+            Goal::Operations(expected),
+            || seen.seen(),
+            together(readers),
+        )
+        .await?;
         let read_time = Duration::from_nanos(clock.now());
 
         let phase = |unit, count, elapsed| Phase {

@@ -13,9 +13,9 @@ use streamkeeper_client::{
 };
 use tokio::sync::watch;
 
-use super::broker::Broker;
+use super::broker::{Broker, stream_name};
 use super::measure::{Budget, Extent, Latencies, Pace, RunClock, together};
-use super::progress;
+use super::progress::{self, Goal};
 use super::report::{Phase, Report, float, thousands};
 use crate::cli::failure::Failure;
 
@@ -64,7 +64,7 @@ struct Run {
 impl Deliver {
     pub(super) async fn run(self, broker: &Broker) -> Result<Report, Failure> {
         let publisher = broker.connect().await?;
-        let name = format!("bench-deliver-{}", std::process::id());
+        let name = stream_name("deliver");
         let created = publisher.create(name.as_str(), CreateOptions::new()).await;
         created.map_err(Failure::during("creating the stream"))?;
         let run = Arc::new(Run {
@@ -96,7 +96,11 @@ impl Deliver {
             )?;
             Ok::<u64, Failure>(sent)
         };
-        let sent = progress::show("deliver", 0, || run.latencies.seen(), work).await?;
+        let goal = match Goal::of(self.extent, Duration::ZERO) {
+            Goal::Operations(count) => Goal::Operations(count * self.subscribers),
+            time @ Goal::Time(_) => time,
+        };
+        let sent = progress::show("deliver", goal, || run.latencies.seen(), work).await?;
         let elapsed = Duration::from_nanos(run.clock.now().saturating_sub(begun));
         Ok(self.report(&run, sent, elapsed))
     }

@@ -84,9 +84,9 @@ impl Report {
         self
     }
 
-    /// Adds what the broker is, and what it used since `before`.
-    pub(super) fn with_broker(mut self, broker: &Broker, before: Usage) -> Self {
-        let usage = broker.is_spawned().then(|| (before, broker.usage()));
+    /// Adds what the broker is, and what it used before and after the run.
+    pub(super) fn with_broker(mut self, broker: &Broker, before: Usage, after: Usage) -> Self {
+        let usage = broker.is_spawned().then_some((before, after));
         self.broker = Some(BrokerReport {
             description: broker.description(),
             usage,
@@ -180,8 +180,9 @@ impl fmt::Display for Report {
             writeln!(f, "broker: {}", broker.description)?;
         }
         for phase in &self.phases {
-            writeln!(f, "\n{phase}")?;
+            write!(f, "\n{phase}")?;
         }
+        writeln!(f)?;
         for fact in &self.facts {
             writeln!(f, "{:24} {}", fact.name.replace('_', " "), fact.shown)?;
         }

@@ -11,10 +11,10 @@ use clap::Args;
 use serde_json::json;
 use streamkeeper_client::{Client, CreateOptions};
 
-use super::broker::Broker;
+use super::broker::{Broker, stream_name};
 use super::measure::{Budget, Extent, Latencies, RunClock, payload};
 use super::plot::show;
-use super::progress;
+use super::progress::{self, Goal};
 use super::raw::{LoopbackEcho, SyncedFile};
 use super::report::{Phase, Report, float};
 use crate::cli::failure::Failure;
@@ -40,7 +40,7 @@ const SLICE: usize = 50;
 impl Serial {
     pub(super) async fn run(self, broker: &Broker) -> Result<Report, Failure> {
         let client = broker.connect().await?;
-        let name = format!("bench-serial-{}", std::process::id());
+        let name = stream_name("serial");
         let created = client.create(name.as_str(), CreateOptions::new()).await;
         created.map_err(Failure::during("creating the stream"))?;
         let appends = Latencies::new()?;
@@ -51,8 +51,8 @@ impl Serial {
             .transpose()?;
         let budget = Budget::new(RunClock::start(), self.extent, Duration::ZERO);
         let work = self.work(&client, &name, &budget, &appends, raw.as_mut());
-        let expected = self.extent.count.unwrap_or_default();
-        let in_appends = progress::show("serial", expected, || appends.seen(), work).await?;
+        let goal = Goal::of(self.extent, Duration::ZERO);
+        let in_appends = progress::show("serial", goal, || appends.seen(), work).await?;
         client.close().await;
 
         let latencies = appends.snapshot();

@@ -8,9 +8,9 @@ use futures_util::stream::{self, StreamExt as _};
 use serde_json::json;
 use streamkeeper_client::{Client, CreateOptions};
 
-use super::broker::Broker;
+use super::broker::{Broker, stream_name};
 use super::measure::{Latencies, RunClock, payload, together};
-use super::progress;
+use super::progress::{self, Goal};
 use super::report::{Phase, Report};
 use crate::cli::failure::Failure;
 
@@ -82,7 +82,7 @@ impl Streams {
         let clock = RunClock::start();
         progress::show(
             title,
-            self.number,
+            Goal::Operations(self.number),
             || latencies.seen(),
             together(connections),
         )
@@ -117,11 +117,10 @@ impl Streams {
         let stride = usize::try_from(self.connections).unwrap_or(usize::MAX);
         let in_flight = usize::try_from(self.in_flight).unwrap_or(usize::MAX);
         let record = payload(self.record_bytes);
-        let process = std::process::id();
         let numbers = (index..self.number).step_by(stride);
         let (client, record, latencies) = (&client, &record, &latencies);
         let requests = numbers.map(|number| async move {
-            let name = format!("bench-streams-{process}-{number}");
+            let name = stream_name(number);
             let begun = RunClock::start();
             let outcome = match step {
                 Step::Create => client.create(name, CreateOptions::new()).await.map(drop),

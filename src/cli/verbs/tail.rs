@@ -1,4 +1,4 @@
-//! `streamkeeper tail`: follows a stream until it is closed.
+//! `streamkeeper tail`: follows a stream until it is closed, across restarts of the broker.
 
 use clap::Args;
 use futures_util::FutureExt as _;
@@ -10,6 +10,8 @@ use crate::cli::position::From;
 use crate::cli::target::Target;
 
 /// Print the records of a stream as they come, until it is closed
+///
+/// If the broker goes away, it is looked for until it is there again; nothing is missed or printed twice.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Tail {
     /// Name of the stream
@@ -34,7 +36,7 @@ pub(in crate::cli) struct Tail {
 
 impl Tail {
     pub(in crate::cli) async fn run(self) -> Result<(), Failure> {
-        let client = self.target.connect().await?;
+        let client = self.target.connect_for_good().await?;
         let mut output = Output::new(self.target.json);
         let mut left = self.count.unwrap_or(u64::MAX);
         let during = || Failure::during(format!("following {}", self.name));
