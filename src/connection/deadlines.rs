@@ -8,7 +8,7 @@
 //! last byte heard ──heartbeat──▶ Due::Ping ──heartbeat──▶ Due::Silent
 //! first byte of a frame ──frame_timeout──▶ Due::Frame     unless the frame is complete before
 //! socket takes nothing ──write_timeout──▶ Due::Stuck      unless it takes something before
-//! draining, last byte heard ──quiet──▶ Due::Quiet
+//! draining, last request ──quiet──▶ Due::Quiet
 //! told to leave ──▶ Due::Leave
 //! ```
 //!
@@ -41,7 +41,7 @@ pub(super) enum Due {
     Frame,
     /// The socket takes nothing for too long.
     Stuck,
-    /// A peer that was told of the drain has sent nothing for a moment.
+    /// A peer that was told of the drain has asked for nothing for a moment.
     Quiet,
     /// The time to leave has come.
     Leave,
@@ -57,7 +57,7 @@ pub(super) struct Deadlines {
     pinged: bool,
     frame_since: Option<Instant>,
     stuck_since: Option<Instant>,
-    /// Set while a drain waits for the peer to fall silent.
+    /// Set while a drain waits for the peer to ask for nothing more.
     quiet_since: Option<Instant>,
     leave_by: Option<Instant>,
 }
@@ -85,12 +85,9 @@ impl Deadlines {
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard_at = Some(now);
         self.pinged = false;
-        if self.quiet_since.is_some() {
-            self.quiet_since = Some(now);
-        }
     }
 
-    /// A drain has begun: the peer is to fall silent.
+    /// A drain has begun, or a request has come since: the peer is to ask for nothing more.
     pub(super) fn hush(&mut self, now: Instant) {
         self.quiet_since = Some(now);
     }
@@ -285,14 +282,15 @@ mod tests {
     }
 
     #[test]
-    fn a_drained_peer_is_quiet_when_nothing_came_for_a_moment() {
+    fn a_drained_peer_is_quiet_when_it_asked_for_nothing_for_a_moment() {
         let start = Instant::now();
         let mut deadlines = connected(start);
         deadlines.hush(start);
-        deadlines.heard(start + SECOND / 2);
+        deadlines.hush(start + SECOND / 2);
+        deadlines.heard(start + SECOND);
         assert_eq!(deadlines.due(start + SECOND), None);
         assert_eq!(deadlines.due(start + 3 * SECOND / 2), Some(Due::Quiet));
-        assert_eq!(deadlines.next(), Some(start + SECOND / 2 + 15 * SECOND));
+        assert_eq!(deadlines.next(), Some(start + 16 * SECOND));
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! takes, reads once, dispatches every whole frame, kicks the committer once, and starts over until nothing moves. There
 //! is no second task, no channel and no lock between reading and writing.
 //!
-//! - [`read_buffer`]: bytes in, before they are frames. [`window`]: what was read and is not answered.
-//!   [`deadlines`]: which time limit runs out next.
+//! - `read_buffer`: bytes in, before they are frames. `window`: what was read and is not answered.
+//!   `deadlines`: which time limit runs out next.
 //! - What frames mean is the business of [`crate::session`]; sockets are accepted by [`crate::server`].
 //!
 //! ```text
@@ -107,8 +107,8 @@ pub struct Connection<S> {
     space: Option<Space>,
     /// The peer has closed its sending side.
     input_ended: bool,
-    /// The peer was told of a drain and has sent nothing for a moment since. (That a read finds nothing is not enough:
-    /// what is in the socket shows only after the runtime has looked.)
+    /// The peer was told of a drain and has asked for nothing for a moment since. (That a read finds nothing is not
+    /// enough: what is in the socket shows only after the runtime has looked.)
     quiet: bool,
     now: Instant,
 }

@@ -15,8 +15,8 @@ pub struct ConnectionOptions {
     pub linger: Duration,
     /// How long answers under way are waited for after the peer has closed its sending side.
     pub half_closed_timeout: Duration,
-    /// A peer that was told of a drain is waited for until it has sent nothing for this long: what was on its way then
-    /// is still answered.
+    /// A peer that was told of a drain is waited for until it has asked for nothing for this long: what was on its way
+    /// then is still answered.
     pub drain_quiet: Duration,
     /// The connection is not read further while this much waits to be written to it.
     pub unsent_bytes_max: usize,

@@ -63,6 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn dispatch(&mut self) -> Result<bool, Broken> {
         let mut dispatched = false;
         let mut bytes = 0;
+        let late = self.session.late();
         self.unanswered.completed(self.session.completed());
         while self.may_receive() {
             let limit = self.session.frame_bytes_max();
@@ -79,6 +80,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.session.is_connected() {
                 self.deadlines.connected();
             }
+        }
+        if self.session.late() > late {
+            self.deadlines.hush(self.now);
         }
         if dispatched {
             self.unanswered.dispatched(self.session.submitted(), bytes);

@@ -3,7 +3,7 @@
 //! Serves SKP/1 on any number of TCP addresses and Unix sockets. One accept task per listener, one task per connection.
 //! What is said on a connection is the business of [`crate::connection`] and [`crate::session`].
 //!
-//! - [`address`]: where to listen, as text. [`listener`]: one bound socket. [`roster`]: who is connected.
+//! - `address`: where to listen, as text. `listener`: one bound socket. `roster`: who is connected.
 //!
 //! Invariants:
 //! - An accept error never ends a listener: it backs off and tries again.

@@ -3,10 +3,10 @@
 //! The connection feeds frames in ([`Session::receive`]) and takes bytes out ([`Session::settle`]); the broker tells its
 //! news through the [`Outbox`]. So a session is driven by any test that can make frames.
 //!
-//! - [`handshake`]: INFO, CONNECT. [`submit`]: requests that go through a write queue, pipelined.
-//!   [`query`]: requests that are awaited. [`subscriptions`], [`pump`]: cursors, credit, DELIVER.
-//!   [`settle`]: from the outbox to frames.
-//! - [`convert`]: wire words to house words and back. [`failure`]: ERR frames in the making.
+//! - `handshake`: INFO, CONNECT. `submit`: requests that go through a write queue, pipelined.
+//!   `query`: requests that are awaited. `subscriptions`, `pump`: cursors, credit, DELIVER.
+//!   `settle`: from the outbox to frames.
+//! - `convert`: wire words to house words and back. `failure`: ERR frames in the making.
 //!
 //! ```text
 //! Greeted ──CONNECT accepted──▶ Connected ──drain──▶ Draining (nothing new is begun)
@@ -71,6 +71,8 @@ pub struct Session {
     /// Counted as a session from CONNECT on.
     connected: Option<Held>,
     draining: bool,
+    /// Requests refused because of the drain.
+    late: u64,
     submissions: Submissions,
     queries: Queries,
     subscriptions: Subscriptions,
@@ -91,6 +93,7 @@ impl Session {
             outbox,
             connected: None,
             draining: false,
+            late: 0,
             taken: Taken::default(),
         }
     }
@@ -123,6 +126,11 @@ impl Session {
     /// Whether [`Session::drain`] was called.
     pub fn is_draining(&self) -> bool {
         self.draining
+    }
+
+    /// Requests that came after the drain began, and were refused.
+    pub fn late(&self) -> u64 {
+        self.late
     }
 
     /// Requests begun and not yet answered.
@@ -169,6 +177,7 @@ impl Session {
         }
         let command = Command::decode(frame)?;
         if self.draining && begins_work(command.kind()) {
+            self.late += 1;
             return Err(Error::Fault(Fault::Draining).into());
         }
         match command {

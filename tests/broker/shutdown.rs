@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use streamkeeper::server::Drained;
-use streamkeeper_protocol::command::{Read, Start};
+use streamkeeper_protocol::command::{Credit, Read, Start};
 use streamkeeper_protocol::{Command, ErrorCode, Event};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::fixture::{Fixture, append, within};
+use crate::fixture::{Fixture, append, encoded, records, subscribe, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appends_on_their_way_are_answered_before_the_connection_ends() {
@@ -122,4 +122,54 @@ async fn a_peer_that_does_not_read_is_cut_off_when_the_grace_is_over() {
     within(stuck).await;
     let drained = fixture.stop().await;
     assert_eq!(drained.cut, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_subscriber_does_not_hold_the_shutdown_up() {
+    let fixture = Fixture::start().await;
+    let mut client = fixture.client().await;
+    client.create("s").await;
+    let payload = vec![7; 64 << 10];
+    for _ in 0..100 {
+        client.append("s", &[&payload]).await;
+    }
+    client.subscribe(1, "s", Start::Beginning, u64::MAX).await;
+    // Reads again and again from the beginning, and gives credit all the time.
+    let reading = async {
+        let mut subscription = 1;
+        let mut left = 100;
+        while let Some((_, event)) = client.next_or_end().await {
+            if let Event::Deliver(deliver) = event {
+                left -= records(&deliver).len();
+            }
+            if left == 0 {
+                subscription += 1;
+                left = 100;
+                let subscribe = subscribe(subscription, "s", Start::Beginning, u64::MAX);
+                let bytes = encoded(subscription, &subscribe);
+                tokio::io::AsyncWriteExt::write_all(&mut client.stream, &bytes)
+                    .await
+                    .ok();
+            }
+            let credit = Command::Credit(Credit {
+                subscription,
+                bytes: 1,
+            });
+            let bytes = encoded(0, &credit);
+            tokio::io::AsyncWriteExt::write_all(&mut client.stream, &bytes)
+                .await
+                .ok();
+        }
+    };
+    let stopping = async {
+        let delivered = || fixture.broker.metrics().delivered_records.get();
+        while delivered() < 500 {
+            tokio::task::yield_now().await;
+        }
+        let began = tokio::time::Instant::now();
+        assert_eq!(fixture.stop().await.cut, 0);
+        began.elapsed()
+    };
+    let ((), took) = within(async { tokio::join!(reading, stopping) }).await;
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
