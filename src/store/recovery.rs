@@ -11,8 +11,9 @@ use super::chunks::{self, Facts};
 use super::codec::{self, Entry};
 use super::error::StoreError;
 use super::journal::{self, Journal, Row};
+use super::retention;
 use super::shared::Shared;
-use crate::rules::{self, Effect};
+use crate::rules::{self, Command, Effect};
 use crate::stream::{Gone, Resident, Stream, View};
 use crate::types::{StreamId, StreamName, Timestamp};
 
@@ -140,8 +141,10 @@ impl Replay<'_> {
         })
     }
 
-    /// Everything replayed is durable: readers may see it.
+    /// Everything replayed is durable: readers may see it. Trims that were shown before the end and not written down yet
+    /// are shown again, and the committer's first work is to write them down.
     fn publish(&self) {
+        let now = self.recovered.newest.max(self.shared.clock.now());
         for stream in self.streams.values() {
             let resident = stream.state.lock();
             let Resident::Loaded(state) = &*resident else {
@@ -149,10 +152,17 @@ impl Replay<'_> {
             };
             let mut live = stream.live();
             live.view = state.as_ref().map(View::of);
-            if let Some(state) = state {
-                live.trim(state.earliest.offset);
-                drop(live);
-                self.shared.arm_timer(stream, state);
+            let Some(state) = state else { continue };
+            let trimmed = retention::trim_hot(&live, state, now);
+            let earliest = trimmed.unwrap_or(state.earliest);
+            if let Some(view) = &mut live.view {
+                view.earliest = earliest;
+            }
+            live.trim(earliest.offset);
+            drop(live);
+            self.shared.arm_timer(stream, state);
+            if !state.options.retention.is_unlimited() {
+                self.shared.submit_own(stream, Command::Expire);
             }
         }
     }
