@@ -78,7 +78,7 @@ impl WriteQueues {
         self.bytes.load(Ordering::SeqCst)
     }
 
-    /// Queues `submission`, or gives it back if the queue is full. An empty queue takes one of any size.
+    /// Queues `submission`, or gives it back if the queue is full. A queue at most half full takes one of any size.
     ///
     /// The committer is not woken: call [`WriteQueues::kick`] after a series.
     pub(crate) fn try_push(
@@ -113,10 +113,14 @@ impl WriteQueues {
         self.bytes.fetch_add(cost, Ordering::Relaxed);
         pending.bytes += cost;
         pending.submissions.push_back(submission);
-        if !pending.active {
+        let activated = !pending.active;
+        if activated {
             pending.active = true;
             pending.since = Some(Instant::now());
-            drop(pending);
+        }
+        // Refusing the rest takes this lock again.
+        drop(pending);
+        if activated {
             self.active.lock().push_back(Arc::clone(stream));
         }
         if self.closed.load(Ordering::SeqCst) {
@@ -125,9 +129,10 @@ impl WriteQueues {
     }
 
     fn is_full(&self, pending: &Pending, cost: usize) -> bool {
-        let over_stream = pending.bytes > 0 && pending.bytes + cost > self.limits.stream_bytes_max;
-        let total = self.bytes();
-        over_stream || (total > 0 && total + cost > self.limits.total_bytes_max)
+        // What is at most half full takes one of any size: what `space` waits for must let the waiter in.
+        let over = |queued: usize, max: usize| queued > max / 2 && queued + cost > max;
+        over(pending.bytes, self.limits.stream_bytes_max)
+            || over(self.bytes(), self.limits.total_bytes_max)
     }
 
     /// Waits until the queue of `stream` has room again. Cancel safe.
