@@ -49,13 +49,14 @@ fn trim_point_from(
     now: Timestamp,
     cold_trims_left: &mut usize,
 ) -> Result<Option<Position>, StoreError> {
-    if is_hot(&stream.live(), from) {
-        let live = stream.live();
+    let live = stream.live();
+    if is_hot(&live, from) {
         stream.note_earliest(from.offset, live.runs_from(from.offset).next());
         let to = trim_in(state, from, now, live.runs_from(from.offset));
         note_new_earliest(stream, to, live.runs_from(from.offset));
         return Ok(to);
     }
+    drop(live);
     if !may_be_due(stream, state, from, now) {
         return Ok(None);
     }
@@ -99,7 +100,10 @@ fn trim_in<'a>(
     now: Timestamp,
     mut runs: impl Iterator<Item = &'a Run>,
 ) -> Option<Position> {
-    let first = runs.next()?;
+    // Runs that begin later say nothing of the records in between.
+    let first = runs
+        .next()
+        .filter(|run| run.header.first_offset <= from.offset.0)?;
     let at = Timestamp(first.header.committed_at);
     let retention = &state.options.retention;
     if !rules::retention::is_due(retention, from, state.tail, now, Some(at)) {
