@@ -147,10 +147,15 @@ fn slide_ttl(store: &LocalStore, stream: &Arc<Stream>, view: &View, now: Timesta
     let Some(interval) = touch_interval(&view.options.expiry) else {
         return;
     };
-    let noted = view.touched_at.max(stream.last_read());
+    let expired = view
+        .expires_at(stream.last_read())
+        .is_some_and(|at| at <= now);
+    if expired {
+        // It counts as absent already, though its removal is still to come.
+        return;
+    }
     stream.note_read(now);
-    let crossed = |at: Timestamp| at.since(view.touched_at) >= interval;
-    if crossed(now) && !crossed(noted) {
+    if now.since(view.touched_at) >= interval && stream.ask_touch(view.touched_at) {
         store.shared.submit_own(stream, Command::Touch);
     }
 }
@@ -224,18 +229,18 @@ impl Cursor {
             live.wait(self.number, self.waiter());
             return Step::Idle;
         }
-        if live
-            .hot_start()
-            .is_none_or(|start| start > self.next.offset)
-        {
-            return Step::Behind;
-        }
         slide_ttl(
             &self.store,
             &self.stream,
             view,
             self.store.shared.clock.now(),
         );
+        if live
+            .hot_start()
+            .is_none_or(|start| start > self.next.offset)
+        {
+            return Step::Behind;
+        }
         let runs = live.collect(self.next.offset, max_bytes);
         if runs.is_empty() {
             // The hot tail is gapless up to the tail, so this cannot be; were it, the next change looks again.
@@ -279,43 +284,42 @@ impl Cursor {
     ///
     /// [`Fault::Read`] or [`Fault::Corrupt`] if the store cannot be read.
     pub async fn load(&mut self, max_bytes: usize) -> Result<Step, Error> {
-        loop {
-            match self.poll(max_bytes) {
-                Step::Behind => {}
-                other => return Ok(other),
-            }
-            let (store, id, from) = (Arc::clone(&self.store), self.incarnation, self.next.offset);
-            let runs = blocking(move || {
-                let chunks = store.shared.chunks.as_ref();
-                let read = chunks.map(|chunks| chunks.read(id, from, max_bytes));
-                read.unwrap_or_else(|| Ok(Vec::new()))
-                    .map_err(|error| read_fault(&error))
-            });
-            let runs = cut(runs.await?, max_bytes);
-            let Some(first) = runs.first() else {
-                // Trimmed, deleted or folded meanwhile: looking again says which, unless the store lost it.
-                if matches!(self.poll(max_bytes), Step::Behind) {
-                    let reason = "the store holds no record here".to_owned();
-                    return Err(Error::Fault(Fault::Corrupt {
-                        offset: from,
-                        reason,
-                    }));
-                }
-                continue;
-            };
-            if first.header.first_offset != from.0 {
-                if let Some(end) = self.ended(&self.stream.live()) {
-                    return Ok(end);
-                }
-                let reason = format!("the store goes on at offset {}", first.header.first_offset);
+        match self.poll(max_bytes) {
+            Step::Behind => {}
+            other => return Ok(other),
+        }
+        let (store, id, from) = (Arc::clone(&self.store), self.incarnation, self.next.offset);
+        let runs = blocking(move || {
+            let chunks = store.shared.chunks.as_ref();
+            let read = chunks.map(|chunks| chunks.read(id, from, max_bytes));
+            read.unwrap_or_else(|| Ok(Vec::new()))
+                .map_err(|error| read_fault(&error))
+        });
+        let runs = cut(runs.await?, max_bytes);
+        let Some(first) = runs.first() else {
+            // Trimmed or deleted meanwhile: looking again says which, unless the store lost it.
+            let step = self.poll(max_bytes);
+            if matches!(step, Step::Behind) {
+                let reason = "the store holds no record here".to_owned();
                 return Err(Error::Fault(Fault::Corrupt {
                     offset: from,
                     reason,
                 }));
             }
-            self.advance(&runs);
-            return Ok(Step::Runs(runs));
+            return Ok(step);
+        };
+        if first.header.first_offset != from.0 {
+            if let Some(end) = self.ended(&self.stream.live()) {
+                return Ok(end);
+            }
+            let reason = format!("the store goes on at offset {}", first.header.first_offset);
+            return Err(Error::Fault(Fault::Corrupt {
+                offset: from,
+                reason,
+            }));
         }
+        self.advance(&runs);
+        Ok(Step::Runs(runs))
     }
 
     fn ended(&self, live: &Live) -> Option<Step> {

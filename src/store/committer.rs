@@ -19,9 +19,9 @@ use super::error::StoreError;
 use super::journal::{Journal, Row};
 use super::retention;
 use super::shared::Shared;
-use crate::rules::{self, Command, Context, Effect, StreamState};
+use crate::rules::{self, Command, Context, Decision, Effect, StreamState};
 use crate::stream::{Completion, Completions, Drained, Resident, Stream, Submission, View};
-use crate::types::{Error, Fault, StreamId, Timestamp};
+use crate::types::{Error, Fault, Refusal, StreamId, Timestamp};
 
 /// Cold trims (those that must read the store) in one commit; more wait for the next.
 const COLD_TRIMS_PER_COMMIT: usize = 8;
@@ -116,7 +116,10 @@ impl Committer {
             self.decide_stream(&mut commit, part);
         }
         match self.make_durable(&mut commit) {
-            Ok(first_row) => self.publish(&commit, first_row),
+            Ok(first_row) => {
+                self.publish(&commit, first_row);
+                self.hand_over(&mut commit, first_row);
+            }
             Err(error) => self.give_up(&mut commit, &error),
         }
         self.measure(&commit, begun);
@@ -162,7 +165,6 @@ impl Committer {
         let Resident::Loaded(state) = &mut *resident else {
             return;
         };
-        slide_ttl(state.as_mut(), &handle);
         commit.begin_stream(stream);
         let mut changed = false;
         for Submission {
@@ -170,7 +172,7 @@ impl Committer {
             completion,
         } in submissions
         {
-            let reply = self.decide(commit, handle.name().as_str(), state, command, &mut changed);
+            let reply = self.decide(commit, &handle, state, command, &mut changed);
             commit.answers.push((completion, reply));
         }
         changed |= self.trim(commit, &handle, state);
@@ -189,7 +191,7 @@ impl Committer {
     fn decide(
         &mut self,
         commit: &mut Commit,
-        name: &str,
+        stream: &Stream,
         state: &mut Option<StreamState>,
         command: Command,
         changed: &mut bool,
@@ -202,10 +204,10 @@ impl Committer {
             next_id: self.next_stream_id,
             limits: self.shared.options.rules,
         };
-        let decision = rules::decide(state.as_ref(), command, &context)?;
+        let decision = decide_as_read(state, stream.last_read(), command, &context)?;
         for effect in &decision.effects {
             *changed = true;
-            self.write(commit, name, state, effect);
+            self.write(commit, stream.name().as_str(), state, effect);
         }
         Ok(decision.answer)
     }
@@ -279,7 +281,7 @@ impl Committer {
         }
     }
 
-    /// Commits, and hands the rows to the folder. Answers the number of the first row.
+    /// Commits. Answers the number of the first row.
     fn make_durable(&mut self, commit: &mut Commit) -> Result<u64, StoreError> {
         let rows = commit.finish();
         let Some(journal) = &mut self.journal else {
@@ -291,8 +293,17 @@ impl Committer {
         }
         journal.commit(rows, self.shared.watermark.load(Ordering::Acquire))?;
         self.shared.metrics.fsyncs.increment(1);
+        Ok(first)
+    }
+
+    /// Gives the rows to the folder. Only once they are published: a reader of the store must not get ahead of the durable
+    /// tail it is shown.
+    fn hand_over(&self, commit: &mut Commit, first_row: u64) {
+        if self.journal.is_none() {
+            return;
+        }
         let mut unfolded = self.shared.unfolded.lock();
-        for (number, bytes) in (first..).zip(rows) {
+        for (number, bytes) in (first_row..).zip(commit.finish()) {
             unfolded.row_bytes += bytes.len();
             unfolded.rows.push_back(Row {
                 number,
@@ -306,7 +317,6 @@ impl Committer {
         if unfolded.row_bytes >= self.shared.options.fold_bytes {
             self.shared.unfolded_changed.notify_all();
         }
-        Ok(first)
     }
 
     fn give_up(&self, commit: &mut Commit, error: &StoreError) {
@@ -410,11 +420,23 @@ fn expected_bytes(drained: &[Drained]) -> usize {
     commands.map(|s| s.command.queued_bytes() + 128).sum()
 }
 
-/// Reads slid the ttl without a commit: the rules are told before they decide.
-fn slide_ttl(state: Option<&mut StreamState>, stream: &Stream) {
+/// Decides with the ttl as reads slid it without a commit. The state goes on with what is written down: only so is it known
+/// how far reads are ahead of that.
+fn decide_as_read(
+    state: &mut Option<StreamState>,
+    last_read: Timestamp,
+    command: Command,
+    context: &Context,
+) -> Result<Decision, Refusal> {
+    let written = state.as_ref().map(|state| state.touched_at);
     if let Some(state) = state {
-        state.touch(stream.last_read());
+        state.touch(last_read);
     }
+    let decision = rules::decide(state.as_ref(), command, context);
+    if let (Some(state), Some(written)) = (state, written) {
+        state.touched_at = written;
+    }
+    decision
 }
 
 impl Shared {

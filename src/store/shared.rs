@@ -17,7 +17,7 @@ use super::timers::Timers;
 use crate::metrics::Metrics;
 use crate::rules::StreamState;
 use crate::stream::{Registry, Resident, Stream, WriteQueues};
-use crate::types::{Clock, Fault};
+use crate::types::{Clock, Fault, Timestamp};
 
 /// Whether the store serves, and if not, why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,9 +137,12 @@ impl Shared {
             return Ok(());
         }
         let state = match &self.chunks {
-            Some(chunks) => chunks.load(stream.name().as_str())?.map(with_unseen_reads),
+            Some(chunks) => chunks.load(stream.name().as_str())?,
             None => None,
         };
+        if let Some(until) = state.as_ref().and_then(unseen_reads) {
+            stream.note_read(until);
+        }
         stream.set_loaded(resident, state);
         Ok(())
     }
@@ -169,12 +172,10 @@ impl Shared {
     }
 }
 
-/// Reads slide a ttl in memory and are written down only every so often: a loaded stream gets the benefit of the doubt.
-fn with_unseen_reads(mut state: StreamState) -> StreamState {
-    if let Some(slack) = touch_interval(&state.options.expiry) {
-        state.touch(state.touched_at.after(slack));
-    }
-    state
+/// Reads slide a ttl in memory and are written down only every so often: until when a stream may have been read that is
+/// loaded. Kept apart from what is written down, or the doubts of many loads would add up.
+fn unseen_reads(state: &StreamState) -> Option<Timestamp> {
+    touch_interval(&state.options.expiry).map(|slack| state.touched_at.after(slack))
 }
 
 /// How far a sliding ttl may move by reads before that is written down: an eighth of it, at most ten seconds.

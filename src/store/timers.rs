@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::shared::Shared;
 use crate::rules::{Command, StreamState};
 use crate::stream::Stream;
-use crate::types::{StreamName, Timestamp};
+use crate::types::{Expiry, StreamName, Timestamp};
 
 /// How often the store's table is looked at when nothing is known to be due.
 const POLL: Duration = Duration::from_secs(1);
@@ -94,7 +94,11 @@ impl Shared {
 }
 
 fn due_time(stream: &Stream, state: &StreamState, now: Timestamp) -> Option<Timestamp> {
-    let expiry = state.expires_at();
+    let read_since = match state.options.expiry {
+        Expiry::Ttl(_) => stream.last_read().since(state.touched_at),
+        Expiry::Never | Expiry::At(_) => Duration::ZERO,
+    };
+    let expiry = state.expires_at().map(|at| at.after(read_since));
     let age = state
         .options
         .retention

@@ -27,7 +27,7 @@ pub struct View {
     pub options: Arc<CreateOptions>,
     /// When it was created.
     pub created_at: Timestamp,
-    /// When it was last written to, or known to be read.
+    /// When it was last written to, or read as far as that is written down.
     pub touched_at: Timestamp,
     /// When the newest record was committed.
     pub last_append_at: Option<Timestamp>,

@@ -30,6 +30,7 @@ use crate::types::{Offset, Run, StorageKind, StreamName, Timestamp};
 
 use queue::Pending;
 
+/// A time that no timer and no ttl has.
 const UNARMED: u64 = u64::MAX;
 
 /// What the committer knows of a stream.
@@ -57,6 +58,8 @@ pub struct Stream {
     last_row: AtomicU64,
     /// Last read, in microseconds since the epoch: slides a ttl without a commit per read.
     last_read: AtomicU64,
+    /// The written-down start of a sliding ttl that reads have last asked to be replaced by a later one.
+    touch_asked: AtomicU64,
     /// Used since the registry's last sweep.
     used: AtomicBool,
     /// When the armed timer of this stream is due, in microseconds since the epoch; [`UNARMED`] if none is.
@@ -77,6 +80,7 @@ impl Stream {
             unanswered: AtomicUsize::new(0),
             last_row: AtomicU64::new(0),
             last_read: AtomicU64::new(0),
+            touch_asked: AtomicU64::new(UNARMED),
             used: AtomicBool::new(true),
             timer_due: AtomicU64::new(UNARMED),
             earliest_at: Mutex::default(),
@@ -120,6 +124,11 @@ impl Stream {
 
     pub(crate) fn last_read(&self) -> Timestamp {
         Timestamp(self.last_read.load(Ordering::Acquire))
+    }
+
+    /// True the first time it is asked for the start of the ttl that is `written` down: one command replaces it.
+    pub(crate) fn ask_touch(&self, written: Timestamp) -> bool {
+        self.touch_asked.swap(written.0, Ordering::AcqRel) != written.0
     }
 
     /// Arms the stream's timer for `due` unless it is armed for an earlier time.
