@@ -79,7 +79,14 @@ impl Broker {
             Ok::<_, crate::store::StoreError>((durable, memory))
         });
         let (durable, memory) = opened.await.map_err(OpenError::Panicked)??;
-        readiness.send_replace(Readiness::Ready);
+        // Only from starting: the folder is at work already, and a fault of its sticks.
+        readiness.send_if_modified(|state| {
+            let starting = matches!(state, Readiness::Starting { .. });
+            if starting {
+                *state = Readiness::Ready;
+            }
+            starting
+        });
         let inner = Inner {
             durable: Arc::new(durable),
             memory: Arc::new(memory),
@@ -296,7 +303,7 @@ impl Storage for Broker {
         limits: ReadLimits,
     ) -> Result<Data, Error> {
         let json = crate::rules::is_json(self.view(stream).await?.options.content_type.as_bytes());
-        Ok(self.read_runs(stream, from, limits).await?.into_data(json))
+        self.read_runs(stream, from, limits).await?.into_data(json)
     }
 
     async fn read_messages(

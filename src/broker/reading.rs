@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use streamkeeper_protocol::error::RecordError;
+use streamkeeper_protocol::run::Record;
 use tokio::time::Instant;
 
 use super::Broker;
@@ -40,7 +42,8 @@ impl Broker {
         let bell = Arc::new(Bell::default());
         let watcher: Arc<dyn Watcher> = Arc::<Bell>::clone(&bell);
         let mut cursor = self.cursor(stream, from, watcher, 0).await?;
-        let deadline = Instant::now() + limits.wait;
+        // A wait beyond the clock's range is one without end.
+        let deadline = Instant::now().checked_add(limits.wait);
         loop {
             match cursor.load(limits.max_bytes.max(1)).await? {
                 Step::Runs(runs) => return Ok(limited(&cursor, runs, limits.max_records.max(1))),
@@ -58,11 +61,15 @@ impl Broker {
                 Step::End { .. } => return Err(Refusal::NotFound.into()),
                 Step::Idle | Step::Behind => {}
             }
-            if limits.wait.is_zero()
-                || tokio::time::timeout_at(deadline, bell.wait())
-                    .await
-                    .is_err()
-            {
+            let rung = match deadline {
+                _ if limits.wait.is_zero() => false,
+                Some(deadline) => tokio::time::timeout_at(deadline, bell.wait()).await.is_ok(),
+                None => {
+                    bell.wait().await;
+                    true
+                }
+            };
+            if !rung {
                 return Ok(empty(&cursor, false));
             }
         }
@@ -126,17 +133,18 @@ fn limited(cursor: &Cursor, runs: impl IntoIterator<Item = Run>, max_records: u3
 }
 
 impl Runs {
-    /// Payloads joined; in JSON mode as an array.
-    pub(super) fn into_data(self, json: bool) -> Data {
-        let payloads = self
+    /// Payloads joined, each checked against its checksum; in JSON mode as an array.
+    pub(super) fn into_data(self, json: bool) -> Result<Data, Error> {
+        let records = self
             .runs
             .iter()
-            .flat_map(|run| run.records().filter_map(Result::ok));
+            .flat_map(|run| run.records().map(move |record| verified(run, record)));
         let mut bytes = BytesMut::new();
         if json {
             bytes.put_u8(b'[');
         }
-        for (index, record) in payloads.enumerate() {
+        for (index, record) in records.enumerate() {
+            let record = record?;
             if json && index > 0 {
                 bytes.put_u8(b',');
             }
@@ -151,12 +159,12 @@ impl Runs {
             closed,
             ..
         } = self;
-        Data {
+        Ok(Data {
             bytes: bytes.freeze(),
             next,
             has_more,
             closed,
-        }
+        })
     }
 
     /// Records one by one, each checked against its checksum.
@@ -183,11 +191,8 @@ impl Runs {
     }
 }
 
-fn message(
-    run: &Run,
-    record: Result<streamkeeper_protocol::run::Record, streamkeeper_protocol::error::RecordError>,
-) -> Result<Message, Error> {
-    let corrupt = |error: streamkeeper_protocol::error::RecordError| {
+fn verified(run: &Run, record: Result<Record, RecordError>) -> Result<Record, Error> {
+    let corrupt = |error: RecordError| {
         let reason = error.to_string();
         Error::Fault(Fault::Corrupt {
             offset: Offset(run.header.first_offset),
@@ -196,6 +201,11 @@ fn message(
     };
     let record = record.map_err(corrupt)?;
     record.verify().map_err(corrupt)?;
+    Ok(record)
+}
+
+fn message(run: &Run, record: Result<Record, RecordError>) -> Result<Message, Error> {
+    let record = verified(run, record)?;
     Ok(Message {
         position: Position {
             offset: Offset(record.offset),
