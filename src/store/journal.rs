@@ -68,7 +68,11 @@ impl Journal {
 
     /// Row numbers go on after `watermark` even if the journal file was lost or emptied.
     pub fn skip_to(&mut self, watermark: u64) {
-        self.next = self.next.max(watermark + 1);
+        let empty = self.oldest == self.next;
+        self.next = self.next.max(watermark.saturating_add(1));
+        if empty {
+            self.oldest = self.next;
+        }
     }
 
     /// The number the next row gets.
