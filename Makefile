@@ -20,7 +20,7 @@ deny: ## licences, advisories and duplicates, where cargo-deny is installed
 	else echo "cargo-deny is not installed: skipped (cargo install cargo-deny)"; fi
 
 bench: ## micro-benchmarks
-	cargo bench -p streamkeeper
+	cargo bench --workspace
 
 fuzz: ## fuzz the frame parser for a minute each (needs cargo-fuzz and a nightly toolchain)
 	cd protocol && cargo +nightly fuzz run raw -- -max_total_time=60

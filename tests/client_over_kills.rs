@@ -1,7 +1,5 @@
 //! The client against the real broker, killed again and again while records are on their way.
 //!
-//! `STREAMKEEPER_BIN=target/release/streamkeeper cargo test -p streamkeeper-client --test real_server -- --ignored`
-//!
 //! What must hold: every record accepted by a producer is stored once, in order, and a subscription that lives through
 //! every kill sees each of them once, in order. The broker gets SIGKILL: it has no chance to say goodbye.
 
@@ -29,8 +27,7 @@ struct Broker {
 impl Broker {
     /// Starts a broker on the Unix socket and waits until it listens.
     fn start(directory: &Path) -> Self {
-        let binary = std::env::var("STREAMKEEPER_BIN").expect("STREAMKEEPER_BIN names the broker");
-        let mut process = Command::new(binary)
+        let mut process = Command::new(env!("CARGO_BIN_EXE_streamkeeper"))
             .args(["serve", "--http", "off", "--data"])
             .arg(directory.join("data"))
             .arg("--listen")
@@ -65,7 +62,6 @@ impl Drop for Directory {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs STREAMKEEPER_BIN"]
 async fn every_record_is_stored_and_delivered_once_over_kills() {
     let name = format!("streamkeeper-client-real-{}", std::process::id());
     let directory = Directory(std::env::temp_dir().join(name));

@@ -1,6 +1,6 @@
-//! How fast the hot paths are, in records per second of processor time. Ignored: they measure, they do not judge much.
+//! How fast the hot paths are, in records per second of processor time.
 //!
-//! `cargo test --release -p streamkeeper-client --test throughput -- --ignored --nocapture --test-threads 1`
+//! `cargo bench -p streamkeeper-client`
 //!
 //! The client runs on one thread of its own with a single-threaded runtime, whose processor time the kernel tells; a
 //! plain thread plays a server that only reads and confirms. Wall time is shown too, but means little on a busy
@@ -218,8 +218,6 @@ fn measure(name: &str, records: u64, work: impl AsyncFnOnce(Client)) {
     server.join().unwrap();
 }
 
-#[test]
-#[ignore = "measures"]
 fn producer() {
     const RECORDS: u64 = 2_000_000;
     measure("producer", RECORDS, async |client| {
@@ -232,8 +230,6 @@ fn producer() {
     });
 }
 
-#[test]
-#[ignore = "measures"]
 fn pipeline() {
     const RECORDS: u64 = 1_000_000;
     measure("pipeline", RECORDS, async |client| {
@@ -255,8 +251,6 @@ fn pipeline() {
     });
 }
 
-#[test]
-#[ignore = "measures"]
 fn tickets() {
     const RECORDS: u64 = 1_000_000;
     measure("tickets", RECORDS, async |client| {
@@ -281,8 +275,6 @@ fn tickets() {
     });
 }
 
-#[test]
-#[ignore = "measures"]
 fn subscription() {
     const RECORDS: u64 = 2_000_000;
     measure("subscription", RECORDS, async |client| {
@@ -294,4 +286,11 @@ fn subscription() {
             subscription.next().await.unwrap().unwrap();
         }
     });
+}
+
+fn main() {
+    producer();
+    pipeline();
+    tickets();
+    subscription();
 }
