@@ -57,7 +57,7 @@ struct WithCommon<T: Args> {
     common: Common,
 }
 
-/// What every workload takes.
+// What every workload takes. No doc comment: clap would show it in place of the workload's own.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Broker and output")]
 struct Common {

@@ -122,6 +122,21 @@ fn every_command_has_help_that_lists_the_exit_codes() {
 }
 
 #[test]
+fn each_workload_of_bench_says_what_it_does() {
+    let help = run(&["bench", "--help"]).ok();
+    let about: Vec<&str> = ["append", "serial", "deliver", "catch-up", "streams"]
+        .iter()
+        .filter_map(|name| {
+            help.lines()
+                .find(|line| line.starts_with(&format!("  {name} ")))
+        })
+        .collect();
+    assert_eq!(about.len(), 5, "{help}");
+    assert!(about[0].contains("Append as fast as possible"), "{help}");
+    assert!(about[4].contains("Create many streams"), "{help}");
+}
+
+#[test]
 fn completions_are_written_for_a_shell() {
     let script = run(&["completions", "bash"]).ok();
     assert!(script.contains("complete -F _streamkeeper"), "{script}");
