@@ -62,13 +62,17 @@ pub(super) struct Commit {
     pub appends: u64,
     rows: Vec<Bytes>,
     row: RowBuilder,
+    /// Room a new row begins with. It stays in memory with the row, used or not.
+    row_capacity: usize,
     run_open: bool,
     /// Producer and seq changes that wait for the open run to end; only the last of each kind and producer counts.
     after_run: SmallVec<[Effect; 2]>,
 }
 
 impl Commit {
+    /// A commit that is expected to write about `expected_bytes` into shared rows; zero for rows that grow as they are filled.
     pub fn new(at: Timestamp, expected_bytes: usize) -> Self {
+        let row_capacity = expected_bytes.min(ROW_BYTES_MAX);
         Self {
             at,
             touched: Vec::new(),
@@ -78,7 +82,8 @@ impl Commit {
             record_bytes: 0,
             appends: 0,
             rows: Vec::new(),
-            row: RowBuilder::with_capacity(expected_bytes.min(ROW_BYTES_MAX)),
+            row: RowBuilder::with_capacity(row_capacity),
+            row_capacity,
             run_open: false,
             after_run: SmallVec::new(),
         }
@@ -190,7 +195,8 @@ impl Commit {
     /// Ends the current row, so that what follows lies in memory of its own.
     pub fn cut_row(&mut self) {
         if !self.row.is_empty() {
-            let row = std::mem::replace(&mut self.row, RowBuilder::with_capacity(ROW_BYTES_MAX));
+            let next = RowBuilder::with_capacity(self.row_capacity);
+            let row = std::mem::replace(&mut self.row, next);
             self.rows.push(row.finish());
         }
     }

@@ -89,7 +89,7 @@ impl Committer {
             if let Some(fault) = self.shared.faulted() {
                 return Some(fault);
             }
-            if unfolded.row_bytes + unfolded.held_bytes <= self.shared.options.hot_tail_bytes_max {
+            if !unfolded.is_over(&self.shared.options) {
                 return None;
             }
             self.shared.unfolded_changed.wait(&mut unfolded);
@@ -111,7 +111,12 @@ impl Committer {
         let begun = Instant::now();
         self.newest = self.newest.max(self.shared.clock.now());
         self.cold_trims_left = COLD_TRIMS_PER_COMMIT;
-        let mut commit = Commit::new(self.newest, expected_bytes(&drained));
+        // Without files each stream's rows are its own, and stay: room for all of them would be pinned by each.
+        let expected = self
+            .journal
+            .as_ref()
+            .map_or(0, |_| expected_bytes(&drained));
+        let mut commit = Commit::new(self.newest, expected);
         for part in drained {
             self.decide_stream(&mut commit, part);
         }
@@ -314,7 +319,7 @@ impl Committer {
             .metrics
             .hot_tail_bytes
             .set((unfolded.row_bytes + unfolded.held_bytes) as u64);
-        if unfolded.row_bytes >= self.shared.options.fold_bytes {
+        if unfolded.wants_fold(&self.shared.options) {
             self.shared.unfolded_changed.notify_all();
         }
     }

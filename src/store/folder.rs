@@ -67,7 +67,7 @@ impl Folder {
     fn next_rows(&self) -> (Vec<Row>, bool) {
         let options = &self.shared.options;
         let mut unfolded = self.shared.unfolded.lock();
-        while unfolded.row_bytes < options.fold_bytes && !unfolded.stop {
+        while !unfolded.wants_fold(options) && !unfolded.stop {
             let waited = self
                 .shared
                 .unfolded_changed

@@ -67,6 +67,18 @@ pub(crate) struct Unfolded {
     pub stop: bool,
 }
 
+impl Unfolded {
+    /// Enough is there for a fold, or the budget is spent: then a fold, even of nothing, makes room.
+    pub fn wants_fold(&self, options: &LocalOptions) -> bool {
+        self.row_bytes >= options.fold_bytes || self.is_over(options)
+    }
+
+    /// More is in memory than may be: appends wait.
+    pub fn is_over(&self, options: &LocalOptions) -> bool {
+        self.row_bytes + self.held_bytes > options.hot_tail_bytes_max
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Shared {

@@ -2,7 +2,8 @@
 //!
 //! Two sources of due times: a heap for streams in memory, and the store's `timers` table for the others. Either way the
 //! stream gets a [`Command::Expire`], which is harmless if it is early: the committer decides by the state, applies
-//! retention, and arms the next due time. Woken by the clock, by a new earliest due time, and once a second.
+//! retention, and arms the next due time. Woken by the clock, by a new earliest due time, and once a second. Of a store without
+//! files, it also sweeps the registry.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -116,8 +117,14 @@ fn due_time(stream: &Stream, state: &StreamState, now: Timestamp) -> Option<Time
 
 /// Runs for as long as the store is open.
 pub(super) async fn run(shared: Arc<Shared>) {
+    let mut swept = shared.clock.now();
     loop {
         let now = shared.clock.now();
+        if shared.chunks.is_none() && now.since(swept) >= shared.options.fold_interval {
+            // Without files there is no folder to let go of the names of streams that are gone.
+            shared.registry.sweep(0);
+            swept = now;
+        }
         fire_resident(&shared, now);
         let next_cold = fire_cold(&shared, now).await;
         let poll = now.after(POLL);
