@@ -45,6 +45,12 @@ pub enum StoreError {
         /// What was looked for.
         what: String,
     },
+    /// A thread of the store panicked: a bug, or a mangled file that redb does not survive.
+    #[error("the {thread} panicked")]
+    Panicked {
+        /// Which thread.
+        thread: &'static str,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

@@ -23,6 +23,8 @@ use crate::rules::RuleLimits;
 use crate::stream::{QueueLimits, Registry, WriteQueues};
 use crate::types::{Clock, StorageKind, StreamId, Timestamp};
 
+const COMMITTER: &str = "committer";
+
 /// Settings of a local store. Sizes in bytes.
 #[derive(Clone, Debug)]
 pub struct LocalOptions {
@@ -103,17 +105,24 @@ impl LocalStore {
         shared.measure_files();
         let committer = Committer::new(Arc::clone(&shared), journal, next_id, newest);
         let folder = Folder::new(Arc::clone(&shared));
-        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+        let spawn = |name: &'static str, body: Box<dyn FnOnce() + Send>| {
+            let watch = PanicWatch {
+                shared: Arc::clone(&shared),
+                thread: name,
+            };
             let failed = |source| StoreError::Directory {
                 path: PathBuf::from(name),
                 source,
             };
             std::thread::Builder::new()
                 .name(name.to_owned())
-                .spawn(body)
+                .spawn(move || {
+                    let _watch = watch;
+                    body();
+                })
                 .map_err(failed)
         };
-        let committer = spawn("committer", Box::new(move || committer.run()))?;
+        let committer = spawn(COMMITTER, Box::new(move || committer.run()))?;
         shared.queues.set_committer(committer.thread().clone());
         let folder = match shared.chunks {
             Some(_) => Some(spawn("folder", Box::new(move || folder.run()))?),
@@ -132,7 +141,7 @@ impl LocalStore {
     pub fn close(&self) {
         self.signal();
         let committer = self.committer.lock().take();
-        join("committer", committer);
+        join(COMMITTER, committer);
         self.stop_folder();
         let folder = self.folder.lock().take();
         join("folder", folder);
@@ -157,6 +166,25 @@ impl Drop for LocalStore {
     fn drop(&mut self) {
         self.signal();
         self.stop_folder();
+    }
+}
+
+/// Makes a panic of the store's threads a fault: whoever waits for that thread would wait for ever.
+struct PanicWatch {
+    shared: Arc<Shared>,
+    thread: &'static str,
+}
+
+impl Drop for PanicWatch {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let thread = self.thread;
+        self.shared.fault(&StoreError::Panicked { thread });
+        if thread == COMMITTER {
+            self.shared.queues.close();
+        }
     }
 }
 
