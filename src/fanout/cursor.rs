@@ -252,6 +252,21 @@ impl Cursor {
         Step::Runs(runs)
     }
 
+    /// The end, if there is nothing but an end to hand out. Else the watcher is woken when there may be one: by a close, a
+    /// trim, a delete or an expiry, but not by appends. For a reader that cannot take records now.
+    pub fn poll_end(&mut self) -> Option<Step> {
+        let mut live = self.stream.live();
+        if let Some(end) = self.ended(&live) {
+            return Some(end);
+        }
+        let done = |view: &&View| view.closed && view.tail.offset == self.next.offset;
+        if let Some(view) = live.view.as_ref().filter(done) {
+            return Some(self.end(EndReason::Closed, view.earliest.offset));
+        }
+        live.wait_for_end(self.number, self.waiter());
+        None
+    }
+
     /// Moves to the durable tail without reading; registers for the next change, also on a closed stream (which may
     /// still be deleted). Answers `Idle`, or the end.
     pub(super) fn skip_to_tail(&mut self) -> Step {

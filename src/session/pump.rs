@@ -136,10 +136,12 @@ fn look(
     let Place::Here(cursor) = &mut subscription.place else {
         return Looked::Rests;
     };
-    // Without credit nothing can be delivered, but an end can be told. The look at it is not repeated at each append:
-    // a subscription that is not fed must not cost anything.
-    if max_bytes == 0 && !cursor.is_at_end() {
-        return Looked::Rests;
+    // Without credit nothing can be delivered, but an end can be told; appends do not wake it then.
+    if max_bytes == 0 {
+        return match cursor.poll_end() {
+            Some(end) => take(subscription, end, context.broker.metrics(), out),
+            None => Looked::Rests,
+        };
     }
     let step = cursor.poll(max_bytes);
     take(subscription, step, context.broker.metrics(), out)

@@ -20,8 +20,8 @@ use super::journal::{Journal, Row};
 use super::retention;
 use super::shared::Shared;
 use crate::rules::{self, Command, Context, Decision, Effect, StreamState};
-use crate::stream::{Completion, Completions, Drained, Resident, Stream, Submission, View};
-use crate::types::{Error, Fault, Refusal, StreamId, Timestamp};
+use crate::stream::{Completion, Completions, Drained, Live, Resident, Stream, Submission, View};
+use crate::types::{Error, Fault, Position, Refusal, StreamId, Timestamp};
 
 /// Cold trims (those that must read the store) in one commit; more wait for the next.
 const COLD_TRIMS_PER_COMMIT: usize = 8;
@@ -228,7 +228,7 @@ impl Committer {
             self.next_stream_id = StreamId(id.0 + 1);
         }
         let (id, tail) = match (effect, &*state) {
-            (Effect::Created { id, .. }, _) => (*id, crate::types::Position::START),
+            (Effect::Created { id, .. }, _) => (*id, Position::START),
             (_, Some(state)) => (state.id, state.tail),
             // The rules emit nothing but `Created` for a stream that is not there.
             (_, None) => return,
@@ -360,6 +360,7 @@ impl Committer {
             added += run.encoded_bytes();
             live.push(first_row + row as u64, run);
         }
+        let before = bounds(&live);
         live.view = state.as_ref().map(View::of);
         let again = state
             .as_ref()
@@ -370,7 +371,8 @@ impl Committer {
         if let Some(earliest) = live.view.as_ref().map(|view| view.earliest.offset) {
             freed += live.trim(earliest);
         }
-        let waiting = live.take_waiting();
+        let may_end = touched.reset || bounds(&live) != before;
+        let waiting = live.take_waiting(may_end);
         drop(live);
         drop(resident);
         self.account(added, freed);
@@ -418,6 +420,11 @@ impl Committer {
                 .record_duration(now.duration_since(part.since));
         }
     }
+}
+
+/// What ends a reader when it changes: the earliest record, and whether the stream is closed.
+fn bounds(live: &Live) -> Option<(Position, bool)> {
+    live.view.as_ref().map(|view| (view.earliest, view.closed))
 }
 
 fn expected_bytes(drained: &[Drained]) -> usize {

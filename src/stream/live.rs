@@ -127,6 +127,8 @@ pub struct Live {
     pub gone: Option<Gone>,
     hot: VecDeque<HotRun>,
     waiting: HashMap<u64, Waiter>,
+    /// Who cannot take records now and waits for an end alone: not woken by appends.
+    waiting_for_end: HashMap<u64, Waiter>,
 }
 
 impl Live {
@@ -135,19 +137,32 @@ impl Live {
         self.waiting.insert(cursor, waiter);
     }
 
-    /// Takes back a registration.
-    pub fn forget(&mut self, cursor: u64) {
-        self.waiting.remove(&cursor);
+    /// Registers `waiter` under `cursor` for a close, a trim or the end of the stream.
+    pub fn wait_for_end(&mut self, cursor: u64, waiter: Waiter) {
+        self.waiting_for_end.insert(cursor, waiter);
     }
 
-    /// Takes everyone who waits, to be woken.
-    pub fn take_waiting(&mut self) -> HashMap<u64, Waiter> {
-        std::mem::take(&mut self.waiting)
+    /// Takes back a cursor's registrations.
+    pub fn forget(&mut self, cursor: u64) {
+        self.waiting.remove(&cursor);
+        self.waiting_for_end.remove(&cursor);
+    }
+
+    /// Takes everyone who waits for a change, to be woken; also those who wait for an end if this may be theirs.
+    pub fn take_waiting(&mut self, may_end: bool) -> HashMap<u64, Waiter> {
+        let mut woken = std::mem::take(&mut self.waiting);
+        if may_end {
+            woken.extend(self.waiting_for_end.drain());
+        }
+        woken
     }
 
     pub(super) fn is_idle(&self, storage: StorageKind) -> bool {
         let kept_here = storage == StorageKind::Memory && self.view.is_some();
-        self.hot.is_empty() && self.waiting.is_empty() && !kept_here
+        self.hot.is_empty()
+            && self.waiting.is_empty()
+            && self.waiting_for_end.is_empty()
+            && !kept_here
     }
 
     /// Adds a run behind the others.

@@ -256,48 +256,49 @@ async fn a_subscription_says_why_it_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_that_retention_overtakes_is_told_where_to_go_on() {
     let fixture = Fixture::start().await;
-    let mut client = fixture.client().await;
+    let mut writer = fixture.client().await;
     let limited = streamkeeper_protocol::command::Create {
         max_records: Some(10),
         ..create_options("s")
     };
-    client.send(2, &Command::Create(limited)).await;
-    client.next().await;
-    client.append("s", &[b"0"]).await;
-    client.subscribe(1, "s", Start::Beginning, 1).await;
-    client.deliver().await;
+    writer.send(2, &Command::Create(limited)).await;
+    writer.next().await;
+    writer.append("s", &[b"0"]).await;
+    let mut reader = fixture.client().await;
+    reader.subscribe(1, "s", Start::Beginning, 1).await;
+    reader.deliver().await;
+    // Its credit is spent: it can be sent no record, but it is told.
     for _ in 0..100 {
-        client.append("s", &[b"x"]).await;
+        writer.append("s", &[b"x"]).await;
     }
-    // Trimming happens soon, not at once.
-    let end = loop {
-        client.append("s", &[b"x"]).await;
-        client
-            .send(
-                3,
-                &Command::Stat(streamkeeper_protocol::command::Stat { stream: "s".into() }),
-            )
-            .await;
-        let (3, Event::Status(status)) = client.next().await else {
-            panic!("not STATUS")
-        };
-        if status.earliest > 1 {
-            client
-                .send(
-                    0,
-                    &Command::Credit(Credit {
-                        subscription: 1,
-                        bytes: 1 << 20,
-                    }),
-                )
-                .await;
-            break client.end().await;
-        }
-    };
-    assert_eq!((end.reason, end.next), (EndReason::TrimmedPast, 1));
+    let end = reader.end().await;
+    assert_eq!(
+        (end.subscription, end.reason, end.next),
+        (1, EndReason::TrimmedPast, 1)
+    );
     let earliest = end.earliest.expect("TRIMMED_PAST says where to go on");
-    client
-        .subscribe(1, "s", Start::Offset(earliest), 1 << 20)
+    assert!(earliest > 1);
+    let tail = writer.append("s", &[b"last"]).await;
+    reader
+        .subscribe(1, "s", Start::Offset(tail - 1), 1 << 20)
         .await;
-    assert_eq!(records(&client.deliver().await)[0].0, earliest);
+    assert_eq!(records(&reader.deliver().await)[0].0, tail - 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_without_credit_is_told_that_its_stream_is_gone() {
+    let fixture = Fixture::start().await;
+    let mut writer = fixture.client().await;
+    writer.create("s").await;
+    writer.append("s", &[b"a", b"b"]).await;
+    let mut reader = fixture.client().await;
+    reader.subscribe(1, "s", Start::Beginning, 0).await;
+    let delete = Command::Delete(Delete { stream: "s".into() });
+    writer.send(3, &delete).await;
+    assert!(matches!(writer.next().await, (3, Event::Deleted)));
+    let end = reader.end().await;
+    assert_eq!(
+        (end.subscription, end.reason, end.next),
+        (1, EndReason::Deleted, 0)
+    );
 }
