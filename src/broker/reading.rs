@@ -41,7 +41,7 @@ impl Broker {
     ) -> Result<Runs, Error> {
         let bell = Arc::new(Bell::default());
         let watcher: Arc<dyn Watcher> = Arc::<Bell>::clone(&bell);
-        let mut cursor = self.cursor(stream, from, watcher, 0).await?;
+        let mut cursor = self.cursor(stream, from, Arc::clone(&watcher), 0).await?;
         // A wait beyond the clock's range is one without end.
         let deadline = Instant::now().checked_add(limits.wait);
         loop {
@@ -56,6 +56,11 @@ impl Broker {
                     earliest,
                     ..
                 } => {
+                    if from == Start::Beginning {
+                        // The beginning moved between finding it and reading there.
+                        cursor = self.cursor(stream, from, Arc::clone(&watcher), 0).await?;
+                        continue;
+                    }
                     return Err(Refusal::Trimmed { earliest }.into());
                 }
                 Step::End { .. } => return Err(Refusal::NotFound.into()),

@@ -66,6 +66,7 @@ impl Committer {
             if drained.is_empty() {
                 if self.shared.is_stopping() {
                     self.shared.queues.close();
+                    self.shared.stop_folder();
                     return;
                 }
                 std::thread::park();
@@ -265,25 +266,15 @@ impl Committer {
             commit.at,
             &mut self.cold_trims_left,
         );
-        match found {
-            Ok(Some(to)) => {
-                let records = to.offset.0 - known.earliest.offset.0;
-                self.shared.metrics.trims.increment(1);
-                self.shared.metrics.trimmed_records.increment(records);
-                self.write(
-                    commit,
-                    stream.name().as_str(),
-                    state,
-                    &Effect::Trimmed { to },
-                );
-                true
-            }
-            Ok(None) => false,
-            Err(error) => {
-                tracing::warn!(stream = %stream.name(), %error, "retention could not read the stream");
-                false
-            }
-        }
+        let Some(to) = found else {
+            return false;
+        };
+        let records = to.offset.0 - known.earliest.offset.0;
+        self.shared.metrics.trims.increment(1);
+        self.shared.metrics.trimmed_records.increment(records);
+        let name = stream.name().as_str();
+        self.write(commit, name, state, &Effect::Trimmed { to });
+        true
     }
 
     /// Commits. Answers the number of the first row.

@@ -140,11 +140,11 @@ impl LocalStore {
     /// Answers everything queued, folds what is committed, and closes the files. Blocks.
     pub fn close(&self) {
         self.signal();
-        let committer = self.committer.lock().take();
-        join(COMMITTER, committer);
-        self.stop_folder();
-        let folder = self.folder.lock().take();
-        join("folder", folder);
+        // Both locks are held to the end: a second caller returns when the first has closed the files.
+        let mut committer = self.committer.lock();
+        let mut folder = self.folder.lock();
+        join(COMMITTER, committer.take());
+        join("folder", folder.take());
         if let Some(chunks) = &self.shared.chunks {
             chunks.close();
         }
@@ -155,17 +155,11 @@ impl LocalStore {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.queues.kick();
     }
-
-    fn stop_folder(&self) {
-        self.shared.unfolded.lock().stop = true;
-        self.shared.unfolded_changed.notify_all();
-    }
 }
 
 impl Drop for LocalStore {
     fn drop(&mut self) {
         self.signal();
-        self.stop_folder();
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) fn replay(
             newest: facts.newest_commit_at,
             rows: 0,
         },
+        last_row: facts.watermark,
     };
     journal.replay(facts.watermark, |row| replay.row(row))?;
     replay.publish();
@@ -49,10 +50,20 @@ struct Replay<'a> {
     shared: &'a Shared,
     streams: HashMap<StreamId, Arc<Stream>>,
     recovered: Recovered,
+    /// Rows follow each other without a gap from the watermark on: a store and a journal that do not belong together show here.
+    last_row: u64,
 }
 
 impl Replay<'_> {
     fn row(&mut self, row: Row) -> Result<(), StoreError> {
+        let expected = self.last_row + 1;
+        if row.number != expected {
+            return Err(missing(
+                journal::FILE,
+                format!("row {expected}, before row {}", row.number),
+            ));
+        }
+        self.last_row = row.number;
         let corrupt = |source| StoreError::Corrupt {
             file: journal::FILE,
             source,
@@ -85,6 +96,11 @@ impl Replay<'_> {
                 let at = Timestamp(run.header.committed_at);
                 self.recovered.newest = self.recovered.newest.max(at);
                 if let Some(state) = state {
+                    let (tail, first) = (state.tail.offset.0, run.header.first_offset);
+                    if first != tail {
+                        let what = format!("the records {tail} to {first} of {}", stream.name());
+                        return Err(missing(journal::FILE, what));
+                    }
                     state.appended(run.header.count, run.header.payload_bytes(), at);
                     stream.live().push(row, run);
                 }
@@ -135,9 +151,11 @@ impl Replay<'_> {
             .map(|chunks| chunks.name_of(id))
             .transpose()?
             .flatten();
-        name.ok_or_else(|| StoreError::Missing {
-            file: chunks::FILE,
-            what: format!("the name of stream {} that the journal goes on with", id.0),
+        name.ok_or_else(|| {
+            missing(
+                chunks::FILE,
+                format!("the name of stream {} that the journal goes on with", id.0),
+            )
         })
     }
 
@@ -166,4 +184,8 @@ impl Replay<'_> {
             }
         }
     }
+}
+
+fn missing(file: &'static str, what: String) -> StoreError {
+    StoreError::Missing { file, what }
 }

@@ -22,23 +22,25 @@ pub(super) fn trim_point(
     state: &StreamState,
     now: Timestamp,
     cold_trims_left: &mut usize,
-) -> Result<Option<Position>, StoreError> {
+) -> Option<Position> {
     if state.options.retention.is_unlimited() || state.records() == 0 {
-        return Ok(None);
+        return None;
     }
-    // What is in memory may be another incarnation: of this one nothing is durable then, so nothing is to be trimmed.
-    let Some(from) = earliest_shown(&stream.live(), state) else {
-        return Ok(None);
-    };
-    let found = trim_point_from(shared, stream, state, from, now, cold_trims_left)?;
-    Ok(found.or_else(|| (from > state.earliest).then_some(from)))
+    let from = earliest_shown(&stream.live(), state)?;
+    let found = trim_point_from(shared, stream, state, from, now, cold_trims_left);
+    if let Err(error) = &found {
+        tracing::warn!(stream = %stream.name(), %error, "retention could not read the stream");
+    }
+    let found = found.unwrap_or_default();
+    found.or_else(|| (from > state.earliest).then_some(from))
 }
 
-/// The earliest record for readers. They may have been shown a trim that is not written down yet: it is the least that
-/// this commit trims.
+/// The earliest record for readers; `None` if they are shown none of this incarnation, so that nothing durable is to be
+/// trimmed. They may have been shown a trim that is not written down yet: it is the least that this commit trims.
 fn earliest_shown(live: &Live, state: &StreamState) -> Option<Position> {
     let view = live.view.as_ref().filter(|view| view.id == state.id)?;
-    Some(view.earliest.max(state.earliest))
+    let earliest = view.earliest.max(state.earliest);
+    (earliest.offset < view.tail.offset || earliest > state.earliest).then_some(earliest)
 }
 
 fn trim_point_from(

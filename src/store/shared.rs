@@ -179,6 +179,12 @@ impl Shared {
         }
     }
 
+    /// Nothing will be committed any more: the folder folds what there is, and ends.
+    pub fn stop_folder(&self) {
+        self.unfolded.lock().stop = true;
+        self.unfolded_changed.notify_all();
+    }
+
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }

@@ -112,7 +112,9 @@ fn due_time(stream: &Stream, state: &StreamState, now: Timestamp) -> Option<Time
                 None => now.after(max_age.min(POLL)),
             }
         });
-    [expiry, age].into_iter().flatten().min()
+    let due = [expiry, age].into_iter().flatten().min()?;
+    // Due already although it was just looked at: it could not be read. Trying again at once would not help.
+    Some(if due <= now { now.after(POLL) } else { due })
 }
 
 /// Runs for as long as the store is open.
@@ -174,12 +176,15 @@ async fn fire_cold(shared: &Arc<Shared>, now: Timestamp) -> Option<Timestamp> {
         for name in &due.streams {
             if let Ok(stream) = shared.registry.get_or_create(name.as_str())
                 && !stream.is_armed()
+                && !stream.has_unanswered()
                 && !(stream.is_loaded() && stream.live().view.is_none())
             {
                 shared.submit_own(&stream, Command::Expire);
             }
         }
         match due.more_from {
+            // After a long stop a great many may be due: the queues are not flooded, the rest comes next time.
+            Some(_) if shared.queues.is_half_full() => return None,
             Some(key) => from = key,
             None => return due.next,
         }

@@ -167,6 +167,11 @@ impl Stream {
         self.unanswered.load(Ordering::Acquire) > 0 || self.live.lock().view.is_some()
     }
 
+    /// True if commands are queued or being committed.
+    pub(crate) fn has_unanswered(&self) -> bool {
+        self.unanswered.load(Ordering::Acquire) > 0
+    }
+
     /// Notes that `commands` of the queue are published and about to be answered.
     pub(crate) fn answered(&self, commands: usize) {
         self.unanswered.fetch_sub(commands, Ordering::AcqRel);

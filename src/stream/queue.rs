@@ -135,6 +135,11 @@ impl WriteQueues {
             || over(self.bytes(), self.limits.total_bytes_max)
     }
 
+    /// True if the queues together hold half of what they may.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.bytes() > self.limits.total_bytes_max / 2
+    }
+
     /// Waits until the queue of `stream` has room again. Cancel safe.
     pub(crate) async fn space(&self, stream: &Stream) {
         loop {
