@@ -8,9 +8,9 @@
 //!
 //! - [`codec`]: the bytes of rows; pure.
 //! - [`journal`] and [`chunks`]: the two redb files.
-//! - [`commit`] and [`committer`]: what one group commit holds, and the thread that decides, commits, publishes and confirms.
-//! - [`folder`]: the thread that moves journal rows into the store in bulk.
-//! - [`recovery`]: what start-up replays.  [`timers`]: what runs by the clock.
+//! - `commit` and `committer`: what one group commit holds, and the thread that decides, commits, publishes and confirms.
+//! - `folder`: the thread that moves journal rows into the store in bulk.
+//! - `recovery`: what start-up replays. `timers`: what runs by the clock.
 //!
 //! Invariants: durable, then published, then confirmed. A failed commit is sticky: nothing is confirmed after it until the
 //! files are opened again. A fold's rows and its watermark commit together; journal rows go only after.

@@ -3,12 +3,12 @@
 //! A [`Stream`] is a handle to a *name*: the stream itself need not exist (a pipelined append may follow its create in
 //! the same queue). Three parts, three owners:
 //!
-//! - `queue`: filled by sessions, emptied by the committer ([`queue`]).
+//! - `queue`: filled by sessions, emptied by the committer.
 //! - `state`: what the rules decide on. Only the committer changes it, ahead of the disk while a commit is under way.
-//! - `live`: what readers see ([`live`]). Changed only after a commit has made it durable.
+//! - `live`: what readers see. Changed only after a commit has made it durable.
 //!
-//! Invariants: `live` never runs ahead of the disk; a stream leaves memory only when everything it knows is in the store
-//! ([`registry`]). Lock order: `state`, then `live`, then `queue`; no lock is held across an await.
+//! Invariants: `live` never runs ahead of the disk; a stream leaves memory only when everything it knows is in the store.
+//! Lock order: `state`, then `live`, then `queue`; no lock is held across an await.
 
 mod live;
 mod queue;
