@@ -75,6 +75,7 @@ impl Progress {
             },
             Op::Delete => Self {
                 exists: false,
+                closed: false,
                 ..self
             },
         }

@@ -11,9 +11,10 @@ use tokio::task::JoinSet;
 
 use crate::found::fail;
 use crate::history::{Delivered, Written};
-use crate::owned::{Lost, Owned};
+use crate::owned::Owned;
 use crate::random::Random;
 use crate::shared::Shared;
+use crate::writer::Lost;
 
 /// What subscribers were given in one round, by stream.
 pub type Deliveries = Arc<Mutex<HashMap<String, Vec<Delivered>>>>;

@@ -20,6 +20,7 @@ mod owned;
 mod producer;
 mod server;
 mod shared;
+mod writer;
 
 use std::collections::HashMap;
 use std::path::Path;

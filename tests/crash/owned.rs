@@ -1,20 +1,12 @@
 //! A stream with one writer: what it is, what its writer does next, and what a crash must have left of it.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use streamkeeper_client::{
-    AppendOptions, Appended, Client, CreateOptions, Error, ErrorCode, Ticket,
-};
+use streamkeeper_client::{Client, CreateOptions};
 
 use crate::found::{Found, fail, find};
-use crate::history::{Batch, Delivered, History, Op, Summary, Written};
-use crate::payload::Tag;
-use crate::random::Random;
-
-/// Records after which a stream is closed or deleted, so that the data stays small.
-const RECORDS_MAX: u64 = 4000;
+use crate::history::{Batch, Delivered, History, Op, Summary};
 
 /// What a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +39,6 @@ pub const KINDS: [Kind; 8] = [
 
 const TTL: Duration = Duration::from_secs(3600);
 
-/// The connection is lost: the round is over.
-#[derive(Debug)]
-pub struct Lost;
-
 /// See the module.
 #[derive(Debug)]
 pub struct Owned {
@@ -58,13 +46,13 @@ pub struct Owned {
     pub kind: Kind,
     pub name: String,
     pub history: History,
-    lives: u32,
-    counter: u32,
-    next_seq: u64,
-    stamp: (u64, u64),
+    pub lives: u32,
+    pub counter: u32,
+    pub next_seq: u64,
+    pub stamp: (u64, u64),
     /// Appends of the last round to be sent again, and whether each survived.
-    again: Vec<(Batch, bool)>,
-    earliest: u64,
+    pub again: Vec<(Batch, bool)>,
+    pub earliest: u64,
 }
 
 impl Owned {
@@ -88,7 +76,7 @@ impl Owned {
         self.kind == Kind::Closing && self.history.state.closed
     }
 
-    fn options(&self) -> CreateOptions {
+    pub fn options(&self) -> CreateOptions {
         let options = CreateOptions::new();
         match self.kind {
             Kind::MaxRecords => options.max_records(100 + u64::from(self.number)),
@@ -97,8 +85,6 @@ impl Owned {
             _ => options,
         }
     }
-
-    // ---- after a crash
 
     /// Compares what is there with the history, and with what subscribers were given.
     pub async fn check(&mut self, client: &Client, delivered: &[Delivered]) {
@@ -218,203 +204,14 @@ impl Owned {
             self.again.clear();
         }
     }
-
-    // ---- under load
-
-    /// Writes until the connection is lost.
-    pub async fn write(&mut self, client: &Client, random: &mut Random) -> Lost {
-        if let Err(lost) = self.send_again(client).await {
-            return lost;
-        }
-        if self.kind == Kind::Stamped && random.chance(30) {
-            self.stamp = (self.stamp.0 + 1, 0);
-        }
-        let mut tickets = VecDeque::new();
-        let window = usize_of(random.between(1, 24));
-        loop {
-            if self
-                .step(client, &mut tickets, window, random)
-                .await
-                .is_err()
-            {
-                // Answers that came before the end count.
-                self.take_all(&mut tickets).await.ok();
-                return Lost;
-            }
-            if random.chance(30) {
-                tokio::time::sleep(Duration::from_millis(random.between(1, 6))).await;
-            }
-        }
-    }
-
-    async fn step(
-        &mut self,
-        client: &Client,
-        tickets: &mut VecDeque<Ticket>,
-        window: usize,
-        random: &mut Random,
-    ) -> Result<(), Lost> {
-        if self.is_retired() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            return client.server().await.map(drop).map_err(|_| Lost);
-        }
-        if tickets.len() >= window || (self.history.ahead.closed && !tickets.is_empty()) {
-            return self.take(tickets).await;
-        }
-        let (ahead, full) = (self.history.ahead, self.history.ahead.tail >= RECORDS_MAX);
-        let op = if !ahead.exists {
-            self.lives += 1;
-            self.next_seq = 1;
-            self.stamp.1 = 0;
-            self.earliest = 0;
-            Op::Create { life: self.lives }
-        } else if self.kind == Kind::Closing && (ahead.tail > 300 || random.chance(1)) {
-            if random.chance(50) {
-                Op::Close
-            } else {
-                self.append(random, true)
-            }
-        } else if full || (self.kind == Kind::Churning && random.chance(3)) {
-            Op::Delete
-        } else {
-            self.append(random, false)
-        };
-        self.history.submit(op.clone());
-        if let Op::Append(batch) = &op {
-            tickets.push_back(self.send(client, batch).await?);
-            return Ok(());
-        }
-        let done = self.administer(client, &op).await;
-        self.take_all(tickets).await?;
-        done.map_err(|error| lost(&self.name, &error))?;
-        self.history.confirm();
-        Ok(())
-    }
-
-    async fn administer(&self, client: &Client, op: &Op) -> Result<(), Error> {
-        let name = self.name.as_str();
-        match op {
-            Op::Create { .. } => {
-                let created = client.create(name, self.options()).await?;
-                assert!(!created.existed, "{name}: there before it was created");
-                assert_eq!(created.tail, 0, "{name}: not new");
-            }
-            Op::Close => {
-                let tail = client.close_stream(name).await?;
-                assert_eq!(tail, self.history.ahead.tail, "{name}: closed elsewhere");
-            }
-            Op::Delete => client.delete(name).await?,
-            Op::Append(_) => {}
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, random: &mut Random, close: bool) -> Op {
-        let count = if random.chance(70) {
-            1
-        } else {
-            random.between(1, 12)
-        };
-        let records = (0..count).map(|_| {
-            let tag = Tag {
-                slot: self.number,
-                life: self.history.ahead.life,
-                writer: 0,
-                counter: self.counter,
-            };
-            self.counter += 1;
-            let length = random.size().clamp(12, 40_000);
-            Written { tag, length }
-        });
-        let records = records.collect();
-        let seq = (self.kind == Kind::Seq).then_some(self.next_seq);
-        let stamp = (self.kind == Kind::Stamped).then_some(self.stamp);
-        self.next_seq += u64::from(seq.is_some());
-        self.stamp.1 += u64::from(stamp.is_some());
-        Op::Append(Batch {
-            records,
-            seq,
-            stamp,
-            close,
-        })
-    }
-
-    async fn send(&self, client: &Client, batch: &Batch) -> Result<Ticket, Lost> {
-        let mut options = AppendOptions::new();
-        if let Some(seq) = batch.seq {
-            options = options.seq(seq_text(seq));
-        }
-        if let Some((epoch, seq)) = batch.stamp {
-            options = options.producer("producer", epoch, seq);
-        }
-        if batch.close {
-            options = options.close_after();
-        }
-        let payloads = batch.records.iter().map(|record| record.payload());
-        let sent = client.append_batch_pipelined(self.name.as_str(), payloads, options);
-        sent.await.map_err(|error| lost(&self.name, &error))
-    }
-
-    /// Takes the oldest answer.
-    async fn take(&mut self, tickets: &mut VecDeque<Ticket>) -> Result<(), Lost> {
-        let Some(ticket) = tickets.pop_front() else {
-            return Ok(());
-        };
-        let appended = ticket.await.map_err(|error| lost(&self.name, &error))?;
-        let closes = matches!(self.history.pending.front(), Some(Op::Append(b)) if b.close);
-        let tail = self.history.confirm();
-        let expected = (tail, false, closes);
-        assert_eq!(parts(appended), expected, "{}: a wrong confirm", self.name);
-        Ok(())
-    }
-
-    async fn take_all(&mut self, tickets: &mut VecDeque<Ticket>) -> Result<(), Lost> {
-        while !tickets.is_empty() {
-            self.take(tickets).await?;
-        }
-        Ok(())
-    }
-
-    /// Sends the unconfirmed appends of the last round again: what survived is a duplicate, the rest is new.
-    async fn send_again(&mut self, client: &Client) -> Result<(), Lost> {
-        let name = self.name.clone();
-        for (batch, kept) in std::mem::take(&mut self.again) {
-            if !kept {
-                self.history.submit(Op::Append(batch.clone()));
-            }
-            match self.send(client, &batch).await?.await {
-                Ok(appended) if kept => {
-                    assert!(batch.stamp.is_some(), "{name}: seq {:?} twice", batch.seq);
-                    assert!(appended.duplicate, "{name}: {:?} twice", batch.stamp);
-                }
-                Ok(appended) => {
-                    let tail = self.history.confirm();
-                    assert_eq!(parts(appended), (tail, false, false), "{name}: sent again");
-                }
-                Err(error) if kept && error.code() == Some(ErrorCode::SeqConflict) => {
-                    assert!(batch.seq.is_some(), "{name}: {error}");
-                }
-                Err(error) => return Err(lost(&name, &error)),
-            }
-        }
-        Ok(())
-    }
 }
 
-fn parts(appended: Appended) -> (u64, bool, bool) {
-    (appended.tail, appended.duplicate, appended.closed)
-}
-
-/// A lost connection is what this test is about; anything else is a failure.
-pub fn lost(stream: &str, error: &Error) -> Lost {
-    assert!(error.refusal().is_none(), "{stream}: {error}");
-    Lost
-}
-
-fn seq_text(seq: u64) -> Bytes {
+/// How a seq goes over the wire.
+pub fn seq_text(seq: u64) -> Bytes {
     Bytes::from(format!("{seq:012}"))
 }
 
-fn usize_of(number: u64) -> usize {
+/// An index from an offset.
+pub fn usize_of(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -12,9 +12,9 @@ use streamkeeper_client::{AppendOptions, Client, CreateOptions, Ticket};
 
 use crate::found::{Found, find};
 use crate::history::{Delivered, Written};
-use crate::owned::{Lost, lost};
 use crate::payload::Tag;
 use crate::random::Random;
+use crate::writer::{Lost, lost};
 
 /// See the module.
 #[derive(Debug)]
