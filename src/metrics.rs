@@ -1,23 +1,28 @@
 //! Every metric family of the broker, made once and handed around as `Arc<Metrics>`.
 //!
 //! A [`Metrics`] is a struct of handles: using one is an atomic add, with no lookup by name and no lock. The
-//! registry behind [`Exporter`] is this value's own, never a global one, so two brokers in one process do not
-//! mix their numbers. Memory is fixed however many samples are recorded and whether or not anyone scrapes.
+//! recorder behind [`Exporter`] is this value's own, never the global one of the `metrics` facade, so two brokers
+//! in one process do not mix their numbers.
+//!
+//! The recorder keeps every sample of a histogram until it is put into its bucket, by a scrape or by
+//! [`Exporter::run_upkeep`]. So memory is bounded by two things together: whoever holds the exporter runs the upkeep
+//! every second, scraped or not (`serve` does), and those who record often record a bounded number of samples (the
+//! committer per commit, a session per DELIVER).
 //!
 //! Names are in base units (`_total`, `_seconds`, `_bytes`); no label names a stream, a client or a record.
 //! What is measured where is the business of the modules that hold the handles, not of this one.
 
 mod instruments;
 
-use instruments::Labelled;
 pub use instruments::{Counter, Gauge, Held, Histogram};
 
 use std::fmt;
 use std::sync::Arc;
 
-use prometheus_client::encoding::text;
-use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Metric, Registry, Unit};
+use ::metrics::{NoopRecorder, with_local_recorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 use streamkeeper_protocol::ErrorCode;
 
 /// Seconds of a confirm, a commit or a fold: from a fast flash write to a stuck disk, by powers of two.
@@ -78,7 +83,7 @@ pub struct Metrics {
     pub append_records: Counter,
     /// Payload bytes in them.
     pub append_bytes: Counter,
-    /// Seconds from an append's entry into its write queue to its confirm.
+    /// Seconds from an append's entry into its write queue to its confirm, for a sample of the streams of a commit.
     pub confirm_seconds: Histogram,
     /// Seconds of one journal commit, its fsync included.
     pub commit_seconds: Histogram,
@@ -98,7 +103,7 @@ pub struct Metrics {
     pub delivered_records: Counter,
     /// Bytes of runs sent to subscribers.
     pub delivered_bytes: Counter,
-    /// Records between a subscription's position and the durable tail, sampled at each DELIVER.
+    /// Records between a subscription's position and the durable tail, at a sample of the DELIVERs.
     pub delivery_lag_records: Histogram,
     /// Requests and connections refused, by error code.
     pub refusals: Refusals,
@@ -123,210 +128,110 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// A new set of handles, all at zero, and the exporter that renders them.
+    /// A new set of handles, all at zero, and the exporter that renders them. The holder of the exporter runs its
+    /// upkeep every second.
     pub fn new() -> (Arc<Self>, Exporter) {
-        let metrics = Self::unregistered();
-        let mut registry = Registry::with_prefix("streamkeeper");
-        metrics.register_traffic(&mut registry);
-        metrics.register_delivery(&mut registry);
-        metrics.register_storage(&mut registry);
-        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        // An OpenMetrics info metric: appears as `streamkeeper_build_info{version="..."} 1`.
-        registry.register("build", "Version of this broker", version);
-        (
-            Arc::new(metrics),
-            Exporter {
-                registry: Arc::new(registry),
-            },
-        )
+        let recorder = recorder();
+        let metrics = with_local_recorder(&recorder, || {
+            let version = ("version", env!("CARGO_PKG_VERSION"));
+            instruments::gauge_of("build_info", "Version of this broker", version).set(1);
+            Self::register()
+        });
+        let handle = recorder.handle();
+        (Arc::new(metrics), Exporter { handle })
     }
 
-    /// Handles that nothing renders, for a broker embedded in a program that does not ask for metrics.
+    /// Handles that record nothing, for a broker embedded in a program that does not ask for metrics.
     pub fn disabled() -> Arc<Self> {
-        Arc::new(Self::unregistered())
+        Arc::new(with_local_recorder(&NoopRecorder, Self::register))
     }
 
-    fn unregistered() -> Self {
+    /// Makes every handle from the recorder in force.
+    fn register() -> Self {
+        use instruments::{counter, counter_of, gauge, gauge_of, histogram};
+        let accepted = |transport| {
+            let name = "connections_accepted_total";
+            counter_of(name, "Connections accepted", ("transport", transport))
+        };
+        let file = |file| {
+            let name = "store_file_bytes";
+            gauge_of(name, "Size of a data file", ("file", file))
+        };
         Self {
-            connections: Gauge::default(),
-            connections_accepted_tcp: Counter::default(),
-            connections_accepted_unix: Counter::default(),
-            connections_refused: Counter::default(),
-            sessions: Gauge::default(),
-            appends: Counter::default(),
-            append_records: Counter::default(),
-            append_bytes: Counter::default(),
-            confirm_seconds: Histogram::new(SECONDS),
-            commit_seconds: Histogram::new(SECONDS),
-            commit_bytes: Histogram::new(BYTES),
-            commit_records: Histogram::new(RECORDS),
-            fsyncs: Counter::default(),
-            queue_bytes: Gauge::default(),
-            hot_tail_bytes: Gauge::default(),
-            subscriptions: Gauge::default(),
-            delivered_records: Counter::default(),
-            delivered_bytes: Counter::default(),
-            delivery_lag_records: Histogram::new(RECORDS),
-            refusals: Refusals::new(),
-            trims: Counter::default(),
-            trimmed_records: Counter::default(),
-            expiries: Counter::default(),
-            journal_file_bytes: Gauge::default(),
-            store_file_bytes: Gauge::default(),
-            resident_streams: Gauge::default(),
-            folds: Counter::default(),
-            fold_seconds: Histogram::new(SECONDS),
-            ready: Gauge::default(),
+            connections: gauge("connections", "Connections open now"),
+            connections_accepted_tcp: accepted("tcp"),
+            connections_accepted_unix: accepted("unix"),
+            connections_refused: counter(
+                "connections_refused_total",
+                "Connections over the most allowed",
+            ),
+            sessions: gauge("sessions", "Connections past their CONNECT"),
+            appends: counter("appends_total", "Appends accepted and durable"),
+            append_records: counter("append_records_total", "Records appended and durable"),
+            append_bytes: counter("append_bytes_total", "Payload bytes appended and durable"),
+            confirm_seconds: histogram(
+                "confirm_seconds",
+                "From an append's queueing to its confirm",
+            ),
+            commit_seconds: histogram(
+                "commit_seconds",
+                "Time of one journal commit with its fsync",
+            ),
+            commit_bytes: histogram("commit_bytes", "Bytes written by one journal commit"),
+            commit_records: histogram("commit_records", "Records written by one journal commit"),
+            fsyncs: counter("fsyncs_total", "Times a file was synced"),
+            queue_bytes: gauge("queue_bytes", "Bytes that wait in write queues"),
+            hot_tail_bytes: gauge("hot_tail_bytes", "Bytes of records not yet folded"),
+            subscriptions: gauge("subscriptions", "Subscriptions open now"),
+            delivered_records: counter("delivered_records_total", "Records sent to subscribers"),
+            delivered_bytes: counter("delivered_bytes_total", "Bytes of runs sent to subscribers"),
+            delivery_lag_records: histogram("delivery_lag_records", "Records a delivery is behind"),
+            refusals: Refusals::register(),
+            trims: counter("trims_total", "Times the start of a stream moved"),
+            trimmed_records: counter("trimmed_records_total", "Records trimmed"),
+            expiries: counter("expiries_total", "Streams that expired"),
+            journal_file_bytes: file("journal"),
+            store_file_bytes: file("store"),
+            resident_streams: gauge("resident_streams", "Streams whose state is in memory"),
+            folds: counter("folds_total", "Folds of journal rows into the store"),
+            fold_seconds: histogram("fold_seconds", "Time of one fold"),
+            ready: gauge("ready", "1 while the broker is ready to serve"),
         }
     }
-
-    fn register_traffic(&self, to: &mut Registry) {
-        plain(to, "connections", "Connections open now", &self.connections);
-        // The counter cannot be called `connections` as well: OpenMetrics names a family without its `_total`.
-        let accepted = [
-            ("tcp", self.connections_accepted_tcp.clone()),
-            ("unix", self.connections_accepted_unix.clone()),
-        ];
-        let accepted = Labelled::new("transport", accepted);
-        to.register("connections_accepted", "Connections accepted", accepted);
-        let help = "Connections turned away because the most allowed were open";
-        plain(to, "connections_refused", help, &self.connections_refused);
-        plain(
-            to,
-            "sessions",
-            "Connections past their CONNECT",
-            &self.sessions,
-        );
-        plain(to, "appends", "Appends accepted and durable", &self.appends);
-        plain(
-            to,
-            "append_records",
-            "Records appended and durable",
-            &self.append_records,
-        );
-        bytes(
-            to,
-            "append",
-            "Payload bytes appended and durable",
-            &self.append_bytes,
-        );
-        let help = "Time from an append's entry into its write queue to its confirm";
-        seconds(to, "confirm", help, &self.confirm_seconds);
-        bytes(
-            to,
-            "queue",
-            "Bytes that wait in write queues",
-            &self.queue_bytes,
-        );
-        let refusals = Labelled::new("code", self.refusals.by_code());
-        to.register("refusals", "Requests and connections refused", refusals);
-        plain(
-            to,
-            "ready",
-            "1 while the broker is ready to serve",
-            &self.ready,
-        );
-    }
-
-    fn register_delivery(&self, to: &mut Registry) {
-        plain(
-            to,
-            "subscriptions",
-            "Subscriptions open now",
-            &self.subscriptions,
-        );
-        plain(
-            to,
-            "delivered_records",
-            "Records sent to subscribers",
-            &self.delivered_records,
-        );
-        bytes(
-            to,
-            "delivered",
-            "Bytes of runs sent to subscribers",
-            &self.delivered_bytes,
-        );
-        let help = "Records between a subscription and the durable tail, at each DELIVER";
-        plain(to, "delivery_lag_records", help, &self.delivery_lag_records);
-    }
-
-    fn register_storage(&self, to: &mut Registry) {
-        let help = "Time of one journal commit with its fsync";
-        seconds(to, "commit", help, &self.commit_seconds);
-        bytes(
-            to,
-            "commit",
-            "Bytes written by one journal commit",
-            &self.commit_bytes,
-        );
-        let help = "Records written by one journal commit";
-        plain(to, "commit_records", help, &self.commit_records);
-        plain(to, "fsyncs", "Times a file was synced", &self.fsyncs);
-        let help = "Bytes of records in memory not yet folded into the store";
-        bytes(to, "hot_tail", help, &self.hot_tail_bytes);
-        plain(
-            to,
-            "trims",
-            "Times the start of a stream moved",
-            &self.trims,
-        );
-        plain(
-            to,
-            "trimmed_records",
-            "Records trimmed",
-            &self.trimmed_records,
-        );
-        plain(to, "expiries", "Streams that expired", &self.expiries);
-        let files = [
-            ("journal", self.journal_file_bytes.clone()),
-            ("store", self.store_file_bytes.clone()),
-        ];
-        let files = Labelled::new("file", files);
-        to.register_with_unit("store_file", "Size of a data file", Unit::Bytes, files);
-        plain(
-            to,
-            "resident_streams",
-            "Streams whose state is in memory",
-            &self.resident_streams,
-        );
-        plain(
-            to,
-            "folds",
-            "Folds of journal rows into the store",
-            &self.folds,
-        );
-        seconds(to, "fold", "Time of one fold", &self.fold_seconds);
-    }
 }
 
-fn plain(to: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
-    to.register(name, help, metric.clone());
-}
-
-/// Registers `name` with the suffix `_bytes`.
-fn bytes(to: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
-    to.register_with_unit(name, help, Unit::Bytes, metric.clone());
-}
-
-/// Registers `name` with the suffix `_seconds`.
-fn seconds(to: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
-    to.register_with_unit(name, help, Unit::Seconds, metric.clone());
+/// A recorder of this broker alone. Histograms take their buckets from the unit that their name ends in.
+fn recorder() -> PrometheusRecorder {
+    let units = [
+        ("_seconds", SECONDS),
+        ("_bytes", BYTES),
+        ("_records", RECORDS),
+    ];
+    let builder = units
+        .into_iter()
+        .fold(PrometheusBuilder::new(), |builder, (unit, bounds)| {
+            builder
+                .set_buckets_for_metric(Matcher::Suffix(unit.to_owned()), bounds)
+                .expect("every unit has buckets")
+        });
+    builder.build_recorder()
 }
 
 /// One counter per error code, made once.
 #[derive(Debug)]
 pub struct Refusals {
     /// Indexed by code; `None` where no code has this number.
-    counters: Box<[Option<(ErrorCode, Counter)>]>,
+    counters: Box<[Option<Counter>]>,
 }
 
 impl Refusals {
-    fn new() -> Self {
+    fn register() -> Self {
         let counter = |code| {
-            ErrorCode::try_from(code)
-                .ok()
-                .map(|code| (code, Counter::default()))
+            let code = ErrorCode::try_from(code).ok()?;
+            let name = "refusals_total";
+            let help = "Requests and connections refused";
+            let label = ("code", code.as_str());
+            Some(instruments::counter_of(name, help, label))
         };
         Self {
             counters: (0..CODES).map(counter).collect(),
@@ -335,44 +240,32 @@ impl Refusals {
 
     /// Counts one ERR with this code.
     pub fn increment(&self, code: ErrorCode) {
-        if let Some(counter) = self.get(code) {
+        let slot = self.counters.get(usize::from(code as u16));
+        if let Some(Some(counter)) = slot {
             counter.increment(1);
         }
-    }
-
-    /// The counter of this code.
-    pub fn get(&self, code: ErrorCode) -> Option<&Counter> {
-        let slot = self.counters.get(usize::from(code as u16))?;
-        slot.as_ref().map(|(_, counter)| counter)
-    }
-
-    fn by_code(&self) -> impl Iterator<Item = (&'static str, Counter)> {
-        self.counters
-            .iter()
-            .flatten()
-            .map(|(code, counter)| (code.as_str(), counter.clone()))
     }
 }
 
 /// Renders the metrics of one broker. Cheap to clone.
 #[derive(Clone)]
 pub struct Exporter {
-    registry: Arc<Registry>,
+    handle: PrometheusHandle,
 }
 
 impl Exporter {
     /// Media type of what [`Exporter::render`] gives.
-    pub const CONTENT_TYPE: &'static str =
-        "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4";
 
-    /// All metrics as `OpenMetrics` text, which Prometheus reads as its own.
-    ///
-    /// # Errors
-    /// If the encoder refuses a metric, which none of ours gives it cause to.
-    pub fn render(&self) -> Result<String, fmt::Error> {
-        let mut text = String::with_capacity(16 * 1024);
-        text::encode(&mut text, &self.registry)?;
-        Ok(text)
+    /// All metrics in the text format of Prometheus.
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Puts the histogram samples recorded since the last time into their buckets, and frees them. Needed every
+    /// second or so, scraped or not: see the module.
+    pub fn run_upkeep(&self) {
+        self.handle.run_upkeep();
     }
 }
 

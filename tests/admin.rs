@@ -113,11 +113,11 @@ async fn probes_answer_in_json_when_asked() {
 }
 
 #[tokio::test]
-async fn metrics_are_served_as_open_metrics_with_the_state_of_readiness() {
+async fn metrics_are_served_as_prometheus_text_with_the_state_of_readiness() {
     let http = start().await;
     http.metrics.appends.increment(5);
     let response = http.get("/metrics", "").await;
-    assert!(response.contains("content-type: application/openmetrics-text; version=1.0.0"));
+    assert!(response.contains("content-type: text/plain; version=0.0.4\r\n"));
     assert!(
         response.contains("\nstreamkeeper_appends_total 5\n"),
         "{response}"

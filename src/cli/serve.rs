@@ -10,6 +10,7 @@ mod logging;
 mod options;
 mod owner;
 mod signals;
+mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +69,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let mut signals =
         Signals::install().map_err(|error| Failure::io("waiting for signals", error))?;
     let (metrics, exporter) = Metrics::new();
+    // Until the runtime ends, and with HTTP off too: nothing scrapes then.
+    tokio::spawn(upkeep::run(exporter.clone()));
     let readiness = watch::Sender::new(Readiness::Starting {
         reason: "opening the store".into(),
     });

@@ -5,7 +5,7 @@
 //! | `/` | this list, as text |
 //! | `/livez` | 200 while the process runs; a faulted store does not make it fail, for reads still work |
 //! | `/readyz` | 200 `ready`, or 503 with the state and its reason: `starting`, `draining`, `faulted` |
-//! | `/metrics` | all metrics as `OpenMetrics` text |
+//! | `/metrics` | all metrics in the text format of Prometheus |
 //!
 //! The probes answer in JSON if asked with `Accept: application/json` or `?verbose`.
 
@@ -105,14 +105,11 @@ async fn ready(
 async fn metrics(State(admin): State<Admin>) -> Response {
     let ready = *admin.readiness.borrow() == Readiness::Ready;
     admin.metrics.ready.set(u64::from(ready));
-    match admin.exporter.render() {
-        Ok(text) => answer(StatusCode::OK, Exporter::CONTENT_TYPE, text),
-        Err(error) => answer(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            TEXT,
-            format!("{error}\n"),
-        ),
-    }
+    answer(
+        StatusCode::OK,
+        Exporter::CONTENT_TYPE,
+        admin.exporter.render(),
+    )
 }
 
 fn probe(status: StatusCode, state: &str, reason: Option<&str>, json: bool) -> Response {

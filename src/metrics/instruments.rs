@@ -1,62 +1,42 @@
-//! The instruments behind the handles: counter, gauge and histogram as plain atomics.
+//! The instruments behind the handles: counter, gauge and histogram, thin over those of the `metrics` facade.
 //!
-//! They live here, and not in a library, for two reasons: a histogram must cost the same fixed memory whether or
-//! not anyone scrapes it, and `record` is called by the committer and by every session at once, so it must take
-//! no lock. `prometheus-client` only encodes them. All orderings are relaxed: the numbers are statistics, and a
-//! scrape that falls between two adds is right about one of them.
+//! They give the broker one vocabulary (whole numbers in, a gauge that is held and given back) and keep the facade's
+//! macros in this file. The functions that make them ask the recorder in force, so they are called only while
+//! [`super::Metrics`] is made; afterwards a handle knows its cell and asks nobody.
 
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
+use ::metrics::{describe_counter, describe_gauge, describe_histogram};
 
 /// A number that only grows. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Counter(Arc<AtomicU64>);
+#[derive(Clone, Debug)]
+pub struct Counter(::metrics::Counter);
 
 impl Counter {
     /// Adds `by`.
     pub fn increment(&self, by: u64) {
-        self.0.fetch_add(by, Ordering::Relaxed);
-    }
-
-    /// What has been counted so far.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl EncodeMetric for Counter {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        encoder.encode_counter::<NoLabelSet, _, u64>(&self.get(), None)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Counter
+        self.0.increment(by);
     }
 }
 
 /// A number that rises and falls. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Gauge(Arc<AtomicI64>);
+#[derive(Clone, Debug)]
+pub struct Gauge(::metrics::Gauge);
 
 impl Gauge {
     /// Adds `by`.
     pub fn increment(&self, by: u64) {
-        self.0.fetch_add(signed(by), Ordering::Relaxed);
+        self.0.increment(float(by));
     }
 
     /// Takes `by` away.
     pub fn decrement(&self, by: u64) {
-        self.0.fetch_sub(signed(by), Ordering::Relaxed);
+        self.0.decrement(float(by));
     }
 
     /// Sets it to `value`.
     pub fn set(&self, value: u64) {
-        self.0.store(signed(value), Ordering::Relaxed);
+        self.0.set(float(value));
     }
 
     /// Adds 1 until the answer is dropped.
@@ -65,25 +45,6 @@ impl Gauge {
         self.increment(1);
         Held(self.clone())
     }
-
-    /// Where it stands. Below zero only for the moment in which a decrement overtakes its increment.
-    pub fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl EncodeMetric for Gauge {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        encoder.encode_gauge(&self.get())
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Gauge
-    }
-}
-
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// One unit of a [`Gauge`], given back on drop.
@@ -96,50 +57,15 @@ impl Drop for Held {
     }
 }
 
-/// How a set of samples is distributed over fixed buckets. Clones share it.
+/// How a set of samples is distributed over fixed buckets. Clones share it. Every sample takes memory until the next
+/// upkeep of the exporter.
 #[derive(Clone, Debug)]
-pub struct Histogram(Arc<Buckets>);
-
-#[derive(Debug)]
-struct Buckets {
-    /// Upper bounds, inclusive and rising.
-    bounds: &'static [f64],
-    /// Samples per bucket, one more than bounds: the last is for what lies above all of them.
-    counts: Box<[AtomicU64]>,
-    /// Sum of all samples, as the bits of an `f64`.
-    sum: AtomicU64,
-}
+pub struct Histogram(::metrics::Histogram);
 
 impl Histogram {
-    /// An empty histogram with these rising upper bounds.
-    pub(super) fn new(bounds: &'static [f64]) -> Self {
-        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self(Arc::new(Buckets {
-            bounds,
-            counts,
-            sum: AtomicU64::new(0),
-        }))
-    }
-
     /// Records one sample, in the histogram's unit.
     pub fn record(&self, value: f64) {
-        self.record_many(value, 1);
-    }
-
-    /// Records `count` samples of the same value at the price of one.
-    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-    pub fn record_many(&self, value: f64, count: u64) {
-        let bucket = self.0.bounds.partition_point(|bound| *bound < value);
-        if let Some(samples) = self.0.counts.get(bucket) {
-            samples.fetch_add(count, Ordering::Relaxed);
-        }
-        let added = value * count as f64;
-        let add = |sum: u64| Some((f64::from_bits(sum) + added).to_bits());
-        // The update never refuses, so there is no error to look at.
-        self.0
-            .sum
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
-            .ok();
+        self.0.record(value);
     }
 
     /// Records a time, in seconds.
@@ -148,79 +74,51 @@ impl Histogram {
     }
 
     /// Records a size or a count.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a bucketed size need not be exact beyond 2^53"
-    )]
     pub fn record_count(&self, value: u64) {
-        self.record(value as f64);
-    }
-
-    /// How many samples were recorded.
-    pub fn count(&self) -> u64 {
-        self.0
-            .counts
-            .iter()
-            .map(|samples| samples.load(Ordering::Relaxed))
-            .sum()
-    }
-
-    /// The sum of all samples.
-    pub fn sum(&self) -> f64 {
-        f64::from_bits(self.0.sum.load(Ordering::Relaxed))
+        self.record(float(value));
     }
 }
 
-impl EncodeMetric for Histogram {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        // The encoder makes counts cumulative itself; the bucket above all bounds is its `+Inf`.
-        let above = std::iter::once(f64::INFINITY);
-        let bounds = self.0.bounds.iter().copied().chain(above);
-        let counts = self
-            .0
-            .counts
-            .iter()
-            .map(|samples| samples.load(Ordering::Relaxed));
-        let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
-        let total = buckets.iter().map(|(_, samples)| samples).sum();
-        encoder.encode_histogram::<NoLabelSet>(self.sum(), total, &buckets, None)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Histogram
-    }
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a statistic need not be exact beyond 2^53"
+)]
+fn float(value: u64) -> f64 {
+    value as f64
 }
 
-/// Metrics of one family, told apart by the value of one label.
-#[derive(Debug)]
-pub(super) struct Labelled<M> {
-    label: &'static str,
-    metrics: Vec<(&'static str, M)>,
+/// A label and its value.
+type Label = (&'static str, &'static str);
+
+/// Every family's name begins with the product's.
+fn full(name: &str) -> String {
+    format!("streamkeeper_{name}")
 }
 
-impl<M> Labelled<M> {
-    pub(super) fn new(
-        label: &'static str,
-        metrics: impl IntoIterator<Item = (&'static str, M)>,
-    ) -> Self {
-        Self {
-            label,
-            metrics: metrics.into_iter().collect(),
-        }
-    }
+pub(super) fn counter(name: &str, help: &'static str) -> Counter {
+    describe_counter!(full(name), help);
+    Counter(::metrics::counter!(full(name)))
 }
 
-impl<M: EncodeMetric> EncodeMetric for Labelled<M> {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        for (value, metric) in &self.metrics {
-            metric.encode(encoder.encode_family(&[(self.label, *value)])?)?;
-        }
-        Ok(())
-    }
+/// The member with this label of the family `name`.
+pub(super) fn counter_of(name: &str, help: &'static str, label: Label) -> Counter {
+    describe_counter!(full(name), help);
+    Counter(::metrics::counter!(full(name), &[label]))
+}
 
-    fn metric_type(&self) -> MetricType {
-        self.metrics
-            .first()
-            .map_or(MetricType::Unknown, |(_, metric)| metric.metric_type())
-    }
+pub(super) fn gauge(name: &str, help: &'static str) -> Gauge {
+    describe_gauge!(full(name), help);
+    Gauge(::metrics::gauge!(full(name)))
+}
+
+/// The member with this label of the family `name`.
+pub(super) fn gauge_of(name: &str, help: &'static str, label: Label) -> Gauge {
+    describe_gauge!(full(name), help);
+    Gauge(::metrics::gauge!(full(name), &[label]))
+}
+
+/// `name` ends in its unit, from which it gets its buckets.
+pub(super) fn histogram(name: &str, help: &'static str) -> Histogram {
+    describe_histogram!(full(name), help);
+    Histogram(::metrics::histogram!(full(name)))
 }

@@ -19,6 +19,9 @@ use crate::types::Error;
 /// The pump stops when this much waits to be written: enough to fill a socket, little to wait behind.
 const UNSENT_BYTES_MAX: usize = 256 << 10;
 
+/// One DELIVER in so many on a connection tells the metrics how far its subscription is behind.
+const LAG_SAMPLED_EVERY: u64 = 16;
+
 /// What one look at a subscription came to.
 enum Looked {
     /// Something was delivered; there may be more.
@@ -50,7 +53,10 @@ impl Subscriptions {
             };
             subscription.queued = false;
             match look(subscription, context, out) {
-                Looked::Delivered => self.wake(slot),
+                Looked::Delivered => {
+                    self.sample_lag(slot, context.broker.metrics());
+                    self.wake(slot);
+                }
                 Looked::Rests => {}
                 Looked::Behind => self.load(slot, context, outbox),
                 Looked::Ended { reason, earliest } => self.end(slot, 0, reason, earliest, out),
@@ -113,10 +119,27 @@ impl Subscriptions {
             Ok(step) => take(subscription, step, context.broker.metrics(), out),
             Err(error) => failed(subscription.id, &error),
         };
+        if let Looked::Delivered = looked {
+            self.sample_lag(slot, context.broker.metrics());
+        }
         match looked {
             // Looked again even if the cursor was idle: it is told of the next change only by its own look.
             Looked::Delivered | Looked::Rests | Looked::Behind => self.wake(slot),
             Looked::Ended { reason, earliest } => self.end(slot, 0, reason, earliest, out),
+        }
+    }
+
+    /// Notes how far the subscription in `slot` is behind after a DELIVER; at the first and each 16th of the connection,
+    /// because a sample takes memory until the next upkeep of the metrics.
+    fn sample_lag(&mut self, slot: u32, metrics: &Metrics) {
+        let sampled = self.delivers.is_multiple_of(LAG_SAMPLED_EVERY);
+        self.delivers = self.delivers.wrapping_add(1);
+        if sampled
+            && let Some(subscription) = self.slot(slot)
+            && let Place::Here(cursor) = &subscription.place
+        {
+            let lag = cursor.tail().offset.0.saturating_sub(subscription.next);
+            metrics.delivery_lag_records.record_count(lag);
         }
     }
 }
@@ -193,10 +216,6 @@ fn deliver(
     metrics
         .delivered_bytes
         .increment(u64::try_from(bytes).unwrap_or(u64::MAX));
-    if let Place::Here(cursor) = &subscription.place {
-        let lag = cursor.tail().offset.0.saturating_sub(subscription.next);
-        metrics.delivery_lag_records.record_count(lag);
-    }
 }
 
 fn failed(subscription: u32, error: &Error) -> Looked {

@@ -67,6 +67,8 @@ pub(super) struct Subscriptions {
     pub(super) waiting: VecDeque<u32>,
     /// Reads of the store under way.
     pub(super) loading: usize,
+    /// DELIVERs sent on this connection.
+    pub(super) delivers: u64,
     pub(super) tasks: JoinSet<()>,
 }
 

@@ -26,6 +26,9 @@ use crate::types::{Error, Fault, Position, Refusal, StreamId, Timestamp};
 /// Cold trims (those that must read the store) in one commit; more wait for the next.
 const COLD_TRIMS_PER_COMMIT: usize = 8;
 
+/// Streams of one commit whose time to confirm is recorded, evenly picked if there are more.
+const CONFIRM_SAMPLES_PER_COMMIT: usize = 64;
+
 /// See the module.
 pub(super) struct Committer {
     shared: Arc<Shared>,
@@ -405,7 +408,13 @@ impl Committer {
             metrics.commit_records.record_count(commit.records);
         }
         let now = Instant::now();
-        for part in &commit.parts {
+        // Every sample takes memory until the next upkeep of the metrics, and a commit may hold thousands of streams.
+        let step = commit
+            .parts
+            .len()
+            .div_ceil(CONFIRM_SAMPLES_PER_COMMIT)
+            .max(1);
+        for part in commit.parts.iter().step_by(step) {
             metrics
                 .confirm_seconds
                 .record_duration(now.duration_since(part.since));

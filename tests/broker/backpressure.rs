@@ -79,8 +79,7 @@ async fn a_subscriber_that_does_not_read_holds_a_position_and_no_data() {
     for tail in 1..=RECORDS {
         assert_eq!(writer.append("s", &[&payload]).await, tail);
     }
-    let metrics = fixture.broker.metrics();
-    let sent = metrics.delivered_bytes.get();
+    let sent = fixture.metric("delivered_bytes_total");
     assert!(
         sent < RECORDS * (64 << 10) / 2,
         "{sent} bytes were sent to a peer that does not read"

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use streamkeeper::broker::{Broker, BrokerOptions};
-use streamkeeper::metrics::Metrics;
+use streamkeeper::metrics::{Exporter, Metrics};
 use streamkeeper::server::{Drained, ListenAddress, Server, ServerOptions};
 use streamkeeper_protocol::command::{Append, Connect, Create, Start, Subscribe};
 use streamkeeper_protocol::event::{ConfirmEntry, Deliver, End, ErrorEvent};
@@ -20,9 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running broker. Dropping it leaves its tasks to the test's runtime.
 pub struct Fixture {
-    pub broker: Broker,
     pub tcp: String,
     pub unix: PathBuf,
+    exporter: Exporter,
     shutdown: CancellationToken,
     running: JoinHandle<Drained>,
     _directory: tempfile::TempDir,
@@ -37,7 +37,8 @@ impl Fixture {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let unix = directory.path().join("keeper.sock");
         let mut broker_options = BrokerOptions::in_directory(directory.path().join("data"));
-        broker_options.metrics = Metrics::new().0;
+        let (metrics, exporter) = Metrics::new();
+        broker_options.metrics = metrics;
         let mut options = ServerOptions {
             listen: vec![
                 ListenAddress::Tcp(String::from("127.0.0.1:0")),
@@ -54,15 +55,26 @@ impl Fixture {
             .expect("an address")
             .to_string();
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(server.run(broker.clone(), shutdown.clone()));
+        let running = tokio::spawn(server.run(broker, shutdown.clone()));
         Self {
-            broker,
             tcp,
             unix,
+            exporter,
             shutdown,
             running,
             _directory: directory,
         }
+    }
+
+    /// The value of a counter or gauge, by its name in a scrape without the product's, with its label if it has one.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.exporter.render();
+        let value = text.lines().find_map(|line| {
+            let (named, value) = line.strip_prefix("streamkeeper_")?.split_once(' ')?;
+            (named == name).then_some(value)
+        });
+        let value = value.unwrap_or_else(|| panic!("no {name} in {text}"));
+        value.parse().expect("a whole number")
     }
 
     /// A socket that has not said anything.

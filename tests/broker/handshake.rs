@@ -34,7 +34,10 @@ async fn a_unix_socket_speaks_the_same() {
     client.shake_hands().await;
     client.create("s").await;
     assert_eq!(client.append("s", &[b"a"]).await, 1);
-    assert_eq!(fixture.broker.metrics().connections_accepted_unix.get(), 1);
+    assert_eq!(
+        fixture.metric("connections_accepted_total{transport=\"unix\"}"),
+        1
+    );
 }
 
 #[tokio::test]
@@ -144,7 +147,7 @@ async fn one_connection_too_many_is_told_so_and_a_freed_place_is_taken() {
         third.send(1, &connect(1, None)).await;
         third.expect_fatal(ErrorCode::TooManyConnections).await;
     }
-    assert_eq!(fixture.broker.metrics().connections_refused.get(), 3);
+    assert_eq!(fixture.metric("connections_refused_total"), 3);
     second.expect_alive().await;
     drop(first);
     // The place is free as soon as the server has noticed.

@@ -76,15 +76,7 @@ async fn a_frame_that_comes_byte_by_byte_runs_out_of_time() {
         {
             break;
         }
-        if fixture
-            .broker
-            .metrics()
-            .refusals
-            .get(ErrorCode::Timeout)
-            .expect("a code")
-            .get()
-            > 0
-        {
+        if fixture.metric("refusals_total{code=\"TIMEOUT\"}") > 0 {
             break;
         }
     }

@@ -112,7 +112,7 @@ async fn a_peer_that_does_not_read_is_cut_off_when_the_grace_is_over() {
     let stuck = async {
         loop {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            let now = fixture.broker.metrics().delivered_bytes.get();
+            let now = fixture.metric("delivered_bytes_total");
             if now == sent && now > 0 {
                 break;
             }
@@ -162,7 +162,7 @@ async fn a_busy_subscriber_does_not_hold_the_shutdown_up() {
         }
     };
     let stopping = async {
-        let delivered = || fixture.broker.metrics().delivered_records.get();
+        let delivered = || fixture.metric("delivered_records_total");
         while delivered() < 500 {
             tokio::task::yield_now().await;
         }
