@@ -104,5 +104,5 @@ async fn at_rest(client: &Client, stream: &str, mut status: StreamStatus) -> Str
 
 /// Fails the test.
 pub fn fail(what: &str) -> ! {
-    std::panic::panic_any(what.to_owned())
+    panic!("{what}")
 }

@@ -196,9 +196,9 @@ impl History {
             return Err(format!("no state holds what was delivered: {states:?}"));
         };
         let Some(applied) = states.iter().rposition(is_found).filter(|at| *at >= least) else {
-            let (first, last) = (states.get(least), states.last());
+            let (from, to) = (states.get(least), states.last());
             return Err(format!(
-                "found {found:?}, which is no state from {first:?} (confirmed and delivered) to {last:?} (submitted)"
+                "found {found:?}, which is no state from {from:?} (confirmed and delivered) to {to:?} (submitted)"
             ));
         };
         let mut fates = Vec::new();

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::found::fail;
 use crate::history::{Delivered, Written};
-use crate::owned::Owned;
+use crate::owned::{Owned, usize_of};
 use crate::random::Random;
 use crate::shared::Shared;
 use crate::writer::Lost;
@@ -72,9 +72,9 @@ impl Load {
             }
             for number in 0..SUBSCRIBERS {
                 let mut random = random.fork(1 << 30 | u64::from(writer) << 8 | number);
-                let all = names.iter().chain(shared.iter().map(|stream| &stream.name));
+                let mut all = names.iter().chain(shared.iter().map(|stream| &stream.name));
                 let at = random.below((names.len() + shared.len()) as u64);
-                let name = all.cloned().nth(usize::try_from(at).unwrap_or(0));
+                let name = all.nth(usize_of(at)).cloned();
                 let subscriber = Subscriber {
                     name: name.expect("drawn below the length"),
                     client: client.clone(),

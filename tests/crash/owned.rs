@@ -99,9 +99,9 @@ impl Owned {
         if let Some(found) = &found {
             self.check_records(found);
             self.check_status(found);
-            delivered
-                .iter()
-                .for_each(|given| self.check_given(found, given));
+            for given in delivered {
+                self.check_given(found, given);
+            }
         }
         self.resume(fates);
     }

@@ -12,6 +12,7 @@ use streamkeeper_client::{AppendOptions, Client, CreateOptions, Ticket};
 
 use crate::found::{Found, find};
 use crate::history::{Delivered, Written};
+use crate::owned::usize_of;
 use crate::payload::Tag;
 use crate::random::Random;
 use crate::writer::{Lost, lost};
@@ -53,7 +54,7 @@ impl Shared {
         if client.create(name, CreateOptions::new()).await.is_err() {
             return;
         }
-        let window = random.between(1, 24) as usize;
+        let window = usize_of(random.between(1, 24));
         let mut tickets: VecDeque<Ticket> = VecDeque::new();
         loop {
             while tickets.len() >= window {

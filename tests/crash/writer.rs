@@ -3,7 +3,6 @@
 //! Every answer is held against the history, which says what it must be. Ends when the connection does.
 
 use std::collections::VecDeque;
-use std::panic::panic_any;
 use std::time::Duration;
 
 use streamkeeper_client::{AppendOptions, Appended, Client, Error, ErrorCode, Ticket};
@@ -105,7 +104,7 @@ impl Owned {
     async fn probe_closed(&self, client: &Client) -> Result<(), Lost> {
         let name = self.name.as_str();
         match client.append(name, "too late").await {
-            Ok(appended) => panic_any(format!("{name}: {appended:?} after the close")),
+            Ok(appended) => panic!("{name}: {appended:?} after the close"),
             Err(error) => match error.refusal() {
                 Some(refusal) if refusal.code == Some(ErrorCode::StreamClosed) => {
                     assert_eq!(

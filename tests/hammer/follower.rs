@@ -157,7 +157,7 @@ impl Following {
     fn not_read(&self, error: &Error) -> ! {
         let seen = self.seen.unwrap_or_else(|| self.slot.since(self.mark));
         let lives = self.slot.describe(seen);
-        std::panic::panic_any(format!("{}: {error:?}; {lives}", self.slot.name))
+        panic!("{}: {error:?}; {lives}", self.slot.name)
     }
 
     /// Checks a run and moves behind it.

@@ -24,6 +24,14 @@ pub struct Sent {
     at: Instant,
 }
 
+/// Which end of a life was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    Nothing,
+    Created,
+    Deleted,
+}
+
 /// One incarnation.
 #[derive(Debug)]
 pub struct Life {
@@ -33,10 +41,7 @@ pub struct Life {
     pub bytes: u64,
     pub closed: bool,
     pub deleted: bool,
-    /// Its creation was answered.
-    pub created: bool,
-    /// Its deletion was answered.
-    pub gone: bool,
+    pub answered: Answered,
     /// Tail of the last append known to be confirmed.
     pub confirmed: u64,
     /// Where commands have trimmed to.
@@ -55,8 +60,7 @@ impl Life {
             bytes: 0,
             closed: false,
             deleted: false,
-            created: false,
-            gone: false,
+            answered: Answered::Nothing,
             confirmed: 0,
             trimmed: 0,
             counters: HashMap::new(),
@@ -193,12 +197,15 @@ impl Slot {
     /// Taken before looking at the broker: what may be met from now on.
     pub fn mark(&self) -> Mark {
         let lives = self.lives.lock();
-        let gone = lives.iter().take_while(|life| life.gone).count();
+        let gone = lives
+            .iter()
+            .take_while(|life| life.answered == Answered::Deleted)
+            .count();
         Mark {
             first: u32::try_from(gone).unwrap_or(u32::MAX),
             alive: lives
                 .last()
-                .is_some_and(|life| life.created && !life.deleted),
+                .is_some_and(|life| life.answered == Answered::Created && !life.deleted),
         }
     }
 
@@ -286,11 +293,11 @@ impl Slot {
             return;
         };
         match answer {
-            Answer::Created(_) => life.created = true,
+            Answer::Created(_) => life.answered = Answered::Created,
             Answer::Appended(appended) => {
                 life.confirmed = life.confirmed.max(appended.tail.offset.0);
             }
-            Answer::Deleted => life.gone = true,
+            Answer::Deleted => life.answered = Answered::Deleted,
             Answer::Closed(_) | Answer::Done => {}
         }
     }

@@ -3,7 +3,7 @@
 //! Each task of a test gets a generator of its own (`fork`): what one task does must not depend on how the scheduler
 //! mixes them. Not for secrets.
 
-/// SplitMix64.
+/// The `SplitMix64` generator.
 #[derive(Clone, Debug)]
 pub struct Random {
     state: u64,
@@ -59,11 +59,9 @@ impl Random {
 
 /// Seeds to run: the one in `STREAMKEEPER_SEED`, else fixed ones and a fresh one.
 pub fn seeds(fixed: &[u64]) -> Vec<u64> {
-    match std::env::var("STREAMKEEPER_SEED") {
-        Ok(seed) => vec![seed.parse().expect("STREAMKEEPER_SEED is a number")],
-        Err(_) => {
-            let fresh = streamkeeper::types::Clock::System.now().0;
-            fixed.iter().copied().chain([fresh]).collect()
-        }
+    if let Ok(seed) = std::env::var("STREAMKEEPER_SEED") {
+        return vec![seed.parse().expect("STREAMKEEPER_SEED is a number")];
     }
+    let fresh = streamkeeper::types::Clock::System.now().0;
+    fixed.iter().copied().chain([fresh]).collect()
 }
