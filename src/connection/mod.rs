@@ -323,7 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Does what the clock says. `Some` if the connection is over at once.
     fn on_time(&mut self) -> Option<Ended> {
         match self.deadlines.due(self.now)? {
-            Due::Ping => self.session.ping(&mut self.output),
+            Due::Ping => Session::ping(&mut self.output),
             Due::Connect => self.fail(Failure::timeout("no CONNECT came in time")),
             Due::Silent => self.fail(Failure::timeout(
                 "nothing was heard, not even an answer to a PING",

@@ -262,9 +262,8 @@ impl Session {
         self.space()
     }
 
-    /// Writes a PING. Subscriptions are looked at, too: one without credit is not told of its stream's end.
-    pub fn ping(&mut self, out: &mut WriteBuffer) {
-        self.subscriptions.wake_all();
+    /// Writes a PING.
+    pub fn ping(out: &mut WriteBuffer) {
         Event::Ping.encode(0, out.tail());
     }
 

@@ -246,13 +246,6 @@ impl Subscriptions {
         }
     }
 
-    /// Looks at every subscription again, also at those without credit.
-    pub(super) fn wake_all(&mut self) {
-        for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
-            self.wake(slot);
-        }
-    }
-
     /// Writes END and frees the slot.
     pub(super) fn end(
         &mut self,
