@@ -25,7 +25,7 @@ pub struct Sent {
 }
 
 /// Which end of a life was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answered {
     Nothing,
     Created,
@@ -127,13 +127,15 @@ impl Life {
     /// Whether retention leaves no more than it may: true of a stream at rest.
     pub fn has_trimmed_enough(&self, earliest: u64) -> bool {
         let tail = self.tail();
+        let Some(records) = tail.offset.0.checked_sub(earliest) else {
+            return false;
+        };
         let bytes = tail.byte - self.position(earliest).byte;
         let Retention {
             max_records,
             max_bytes,
             ..
         } = self.options.retention;
-        let records = tail.offset.0 - earliest;
         earliest >= self.trimmed
             && max_records.is_none_or(|max| records <= max)
             && max_bytes.is_none_or(|max| bytes <= max || records == 1)
@@ -293,7 +295,8 @@ impl Slot {
             return;
         };
         match answer {
-            Answer::Created(_) => life.answered = Answered::Created,
+            // The answer to the delete may have been taken first, by another writer.
+            Answer::Created(_) => life.answered = life.answered.max(Answered::Created),
             Answer::Appended(appended) => {
                 life.confirmed = life.confirmed.max(appended.tail.offset.0);
             }
