@@ -2,7 +2,9 @@
 SPEC sections 10, 11 and 12."""
 
 import wire
-from harness import equal, holds, refused, section
+from harness import Wrong, equal, holds, refused, section
+from skp import Refused
+from wire import MEMORY
 
 
 def entry(confirm):
@@ -152,6 +154,25 @@ def producers(context):
         with context.client() as other:
             equal(["DUPLICATE"], other.append(name, [b"0"], producer=(0, 0, "pipelined"))["flags"],
                   "a producer is known on every connection")
+
+
+@section
+def many_producers(context):
+    with context.client() as client:
+        name, refusal, count = context.stream(client, storage=MEMORY), None, 0
+        while not refusal:
+            if count > 100_000:
+                raise Wrong("a stream remembers 100,000 producers and more")
+            sent = [client.send_append(name, [b"x"], producer=(0, 0, f"{count + n}")) for n in range(1000)]
+            client.until(lambda sent=sent: all(one in client.replies for one in sent))
+            replies = [client.replies.pop(one) for one in sent]
+            count += sum(isinstance(reply, dict) for reply in replies)
+            refusal = next((reply for reply in replies if isinstance(reply, Refused)), None)
+        equal(("TOO_MANY_PRODUCERS", False), (refusal.code, refusal.fatal),
+              f"TOO_MANY_PRODUCERS: {count} of a stream, and no more")
+        equal(["DUPLICATE"], client.append(name, [b"x"], producer=(0, 0, "0"))["flags"], "the first is still known")
+        equal(count + 1, client.append(name, [b"x"])["tail"], "and an append without a producer is welcome")
+        client.delete(name)
 
 
 @section

@@ -4,9 +4,9 @@
 
 ADDRESS is HOST:PORT or unix:PATH. Prints a line for each check and ends with 1 at the first that does
 not hold. Streams named `check-...` are left behind. `--token`: the broker wants this token, and wrong
-ones are tried. `--timeouts`: only the checks that wait for the broker's patience to end; start it
-with short times (`--heartbeat 500ms --handshake-timeout 500ms --write-timeout 500ms`). `--drain`:
-only the checks of a shutdown; the process is sent SIGTERM.
+ones are tried. `--timeouts`: only the checks that wait for the broker's patience to end; start it with
+`--heartbeat 1s --handshake-timeout 500ms --write-timeout 500ms --connections-max 16`. `--drain`: only
+the checks of a shutdown; the process is sent SIGTERM.
 """
 
 import argparse

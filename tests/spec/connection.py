@@ -20,7 +20,7 @@ def handshake(context):
         client.ping()
         holds(client.info, "PING is answered before CONNECT, with its correlation id")
         info = client.info
-        client.connect()
+        client.connect(token=context.token)
     holds(info["version_min"] <= 1 <= info["version_max"], "INFO: the server speaks version 1")
     holds(65536 <= info["frame_bytes_max"] <= 67108864, "INFO: frame_bytes_max within its bounds")
     holds(info["record_bytes_max"] + 4096 <= info["frame_bytes_max"], "INFO: a frame carries any record")
@@ -50,6 +50,18 @@ def handshake(context):
 
 
 @section
+def other_addresses(context):
+    with context.client() as client:
+        stream = context.stream(client)
+        for tail, address in enumerate(context.others, 1):
+            with Client(address, token=context.token) as other:
+                equal(tail, other.append(stream, [address.encode()])["tail"], f"APPEND over {address}")
+        equal([address.encode() for address in context.others],
+              [record for run in client.read(stream).body["runs"] for record in run.records],
+              "what was appended over other addresses is read over this one")
+
+
+@section
 def refused_connects(context):
     for version in (0, 2, 65535):
         context.fatal(wire.encode("CONNECT", TEXTS | {"version": version, "token": context.token}, 1),
@@ -72,13 +84,15 @@ def largest_frames(context):
         info, limits = client.info, client.limits
     least = info["unauthenticated_frame_bytes_max"]
     plain = wire.encode("CONNECT", TEXTS | {"token": context.token}, 1)
+    # Behind header, version and three empty texts: the fields. One of an unknown tag fills the frame up.
+    head, section_bytes, entries = plain[4:18], plain[18:20], plain[20:]
     room = least - (len(plain) - 4) - 3
-    tail = plain[12 + 6:]
-    fields = struct.unpack(">H", tail[:2])[0] + 3 + room
+    total = struct.unpack(">H", section_bytes)[0] + 3 + room
+    longest = (struct.pack(">I", least) + head + struct.pack(">H", total) + entries
+               + struct.pack(">BH", 200, room) + bytes(room))
     with Client(context.address, connect=False) as client:
-        longest = (struct.pack(">I", least) + plain[4:18] + struct.pack(">H", fields) + tail[2:]
-                   + struct.pack(">BH", 200, room) + bytes(room))
-        equal("CONNECTED", asked_raw(client, longest, "CONNECT", 1).kind, f"a CONNECT of {least} bytes, most of them an unknown field")
+        equal("CONNECTED", asked_raw(client, longest, "CONNECT", 1).kind,
+              f"a CONNECT of {least} bytes, most of them an unknown field")
     context.fatal(struct.pack(">IBBI", least + 1, 1, 0, 1), "FRAME_TOO_LARGE",
                   f"{least + 1} bytes before CONNECT", connected=False)
     most = limits.frame_bytes

@@ -15,8 +15,7 @@ import socket
 import time
 from collections import deque
 
-from wire import (BY_CODE, CODES, DURABLE, MEMORY, REASONS, VERSION, Fault, Frame, Limits, Run,  # noqa: F401
-                  crc32c, decode, delimit, encode)
+from wire import CODES, VERSION, Fault, Limits, decode, delimit, encode
 
 REPLIES = {"CREATE": "CREATED", "DELETE": "DELETED", "CLOSE": "CLOSED", "STAT": "STATUS", "LIST": "LISTED",
            "READ": "RECORDS", "SUBSCRIBE": "SUBSCRIBED", "UNSUBSCRIBE": "END", "CONNECT": "CONNECTED",

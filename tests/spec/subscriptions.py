@@ -188,9 +188,31 @@ def ends(context):
         subscription.deliver()
         for _ in range(5):
             other.append(name, [RECORD])
-        polled("and retention goes on", lambda: other.stat(name)["earliest"], lambda earliest: earliest == 4)
-        subscription.grant(1000)
-        equal(([], ("TRIMMED_PAST", 1, {"earliest": 4})), taken(subscription),
-              "END TRIMMED_PAST: what waited for credit was trimmed")
-        equal([RECORD] * 2, [run for runs in client.subscribe(name, ("offset", 4)).deliver() for run in runs.records],
-              "which goes on at `earliest`")
+        records, (reason, following, fields) = taken(subscription)
+        equal(([], "TRIMMED_PAST", 1), (records, reason, following), "END TRIMMED_PAST: what waited for credit is gone")
+        holds(1 < fields["earliest"] <= 4, "and where to go on")
+        polled("retention goes on", lambda: other.stat(name)["earliest"], lambda earliest: earliest == 4)
+        subscription = client.subscribe(name)
+        client.until(lambda: subscription.next == 6)
+        equal(4, subscription.first, "BEGINNING is the earliest record kept, and the rest is delivered")
+
+
+@section
+def ends_without_credit(context):
+    with context.client() as client, context.client() as other:
+        for credit, following in ((0, 0), (1, 1), (32 + 8 + 1, 1)):
+            for reason, end in (("CLOSED", other.close), ("DELETED", other.delete)):
+                name = context.stream(client)
+                subscription = client.subscribe(name, credit=credit)
+                if following:
+                    other.append(name, [b"a"])
+                    subscription.deliver()
+                end(name)
+                equal((reason, following), ended(subscription), f"END {reason} when {credit} bytes of credit are used")
+        name = context.stream(client, [b"a"])
+        subscription = client.subscribe(name, credit=0)
+        client.close(name)
+        client.ping()
+        equal(None, subscription.end, "no END CLOSED before the last record was delivered")
+        subscription.grant(1)
+        equal(([b"a"], ("CLOSED", 1, {})), taken(subscription), "but right after it")
