@@ -128,15 +128,14 @@ fn a_client_written_from_the_spec_gets_along_with_the_broker_to_its_end() {
 }
 
 #[test]
-fn a_silent_a_slow_and_a_surplus_client_are_cut_off_as_the_spec_says() {
-    let times = [
-        "--heartbeat",
-        "1s",
-        "--handshake-timeout",
-        "500ms",
-        "--write-timeout",
-        "500ms",
-    ];
-    let broker = Broker::start(None, &[&times[..], &["--connections-max", "16"]].concat());
+fn a_silent_client_is_asked_and_then_cut_off_as_the_spec_says() {
+    let broker = Broker::start(None, &["--heartbeat", "1s", "--handshake-timeout", "1s"]);
     broker.check(&["--timeouts"]);
+}
+
+#[test]
+fn a_slow_and_a_surplus_client_are_cut_off_as_the_spec_says() {
+    let limits = ["--write-timeout", "500ms", "--connections-max", "16"];
+    let broker = Broker::start(None, &limits);
+    broker.check(&["--crowd"]);
 }

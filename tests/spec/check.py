@@ -1,12 +1,12 @@
 """Holds wire.py and skp.py against the golden vectors and a running broker.
 
-    python3 check.py ADDRESS [OTHER_ADDRESS ...] [--token TOKEN] [--timeouts] [--drain PID]
+    python3 check.py ADDRESS [OTHER_ADDRESS ...] [--token TOKEN] [--timeouts | --crowd | --drain PID]
 
 ADDRESS is HOST:PORT or unix:PATH. Prints a line for each check and ends with 1 at the first that does
 not hold. Streams named `check-...` are left behind. `--token`: the broker wants this token, and wrong
-ones are tried. `--timeouts`: only the checks that wait for the broker's patience to end; start it with
-`--heartbeat 1s --handshake-timeout 500ms --write-timeout 500ms --connections-max 16`. `--drain`: only
-the checks of a shutdown; the process is sent SIGTERM.
+ones are tried. The last three do only what needs a broker of its own: `--timeouts` wants one started with
+`--heartbeat 1s --handshake-timeout 1s`, `--crowd` one with `--write-timeout 500ms --connections-max 16`,
+and `--drain` sends SIGTERM to it.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import time
 
 import harness
 
-SECTIONS = ("golden", "connection", "streams", "appends", "reads", "subscriptions")
+MODULES = ("golden", "connection", "streams", "appends", "reads", "subscriptions")
 
 
 def arguments():
@@ -24,6 +24,7 @@ def arguments():
     parser.add_argument("address", nargs="+", help="HOST:PORT or unix:PATH; more of the same broker")
     parser.add_argument("--token", type=str.encode, help="the token that the broker wants")
     parser.add_argument("--timeouts", action="store_true", help="only what comes when patience ends")
+    parser.add_argument("--crowd", action="store_true", help="only what comes when connections run out")
     parser.add_argument("--drain", type=int, metavar="PID", help="only a shutdown of this process")
     return parser.parse_args()
 
@@ -31,8 +32,8 @@ def arguments():
 def main():
     given = arguments()
     context = harness.Context(given.address, given.token, given.drain)
-    modules = ["timeouts"] if given.timeouts else ["drain"] if given.drain else SECTIONS
-    for module in modules:
+    alone = [name for name in ("timeouts", "crowd", "drain") if getattr(given, name)]
+    for module in alone or MODULES:
         __import__(module)
     began = time.monotonic()
     for section in harness.SECTIONS:
