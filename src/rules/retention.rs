@@ -1,8 +1,7 @@
 //! Retention: up to where a stream is trimmed.
 //!
 //! The engine asks [`is_due`] often and, only if it says yes, loads the stream's first runs and asks [`trim_point`];
-//! the answer goes through [`Command::Trim`](super::Command::Trim) like any other change. Each limit trims a prefix; the longest one
-//! counts. Whole runs are judged by their headers: only the run that holds the trim point is walked record by record.
+//! it writes the answer down as [`Effect::Trimmed`](super::Effect::Trimmed). Each limit trims a prefix; the longest one counts. Whole runs are judged by their headers: only the run that holds the trim point is walked record by record.
 
 use crate::types::{Offset, Position, Retention, Run, Timestamp};
 
