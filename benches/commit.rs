@@ -128,7 +128,7 @@ async fn pipelined(writers: usize, streams: usize) -> f64 {
         .map(|name| broker.stream(name.as_str()).expect("a name"))
         .collect();
     for handle in &handles {
-        let create = Command::Create(CreateOptions::default());
+        let create = Command::create(CreateOptions::default());
         let submission = Submission {
             command: create,
             completion: Completion::Discard,

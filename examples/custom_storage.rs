@@ -257,7 +257,7 @@ impl Storage for LogStorage {
     type Changes = LogChanges;
 
     async fn create(&self, name: &StreamName, options: CreateOptions) -> Result<Created, Error> {
-        let Answer::Created(created) = self.execute(name, Command::Create(options)).await? else {
+        let Answer::Created(created) = self.execute(name, Command::create(options)).await? else {
             unreachable!("decide answers each command in kind")
         };
         Ok(created)

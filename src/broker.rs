@@ -20,8 +20,10 @@
 //! Two local stores stand behind it: `durable` (two redb files) and `memory`. A name lives in one of them; the router
 //! finds it. Faces that pipeline use [`Broker::try_submit`]: no future per append.
 
+mod forking;
 mod listing;
 mod options;
+mod put;
 mod reading;
 
 use std::future::Future;
@@ -31,6 +33,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use listing::{Listed, Listing};
 pub use options::{BrokerOptions, OpenError};
+pub use put::{Put, PutRequest};
 pub use reading::Runs;
 
 use crate::fanout::{Bell, Cursor, StreamChanges, Watcher};
@@ -38,7 +41,7 @@ use crate::metrics::Metrics;
 use crate::rules::{Answer, Command};
 use crate::storage::{ReadLimits, Storage};
 use crate::store::{LocalStore, Readiness};
-use crate::stream::{Completion, Stream, Submission};
+use crate::stream::{Completion, Feed, Stream, Submission};
 use crate::types::{
     AppendOptions, Appended, Closed, CreateOptions, Created, Data, Error, Fault, Messages,
     Metadata, NameError, Position, RecordBlock, Refusal, Start, StorageKind, StreamName,
@@ -56,6 +59,8 @@ struct Inner {
     memory: Arc<LocalStore>,
     readiness: watch::Sender<Readiness>,
     metrics: Arc<Metrics>,
+    default_storage: StorageKind,
+    record_bytes_max: u64,
 }
 
 impl Broker {
@@ -63,6 +68,8 @@ impl Broker {
     pub async fn open(options: BrokerOptions) -> Result<Self, OpenError> {
         let readiness = options.readiness.clone();
         let metrics = Arc::clone(&options.metrics);
+        let default_storage = options.default_storage;
+        let record_bytes_max = options.rules.record_bytes_max;
         let handle = tokio::runtime::Handle::current();
         let opened = tokio::task::spawn_blocking(move || {
             let _runtime = handle.enter();
@@ -92,6 +99,8 @@ impl Broker {
             memory: Arc::new(memory),
             readiness,
             metrics,
+            default_storage,
+            record_bytes_max,
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -101,6 +110,20 @@ impl Broker {
     /// Whether the broker serves.
     pub fn readiness(&self) -> Readiness {
         self.inner.readiness.borrow().clone()
+    }
+
+    /// Which backend keeps a stream whose creator does not say.
+    pub fn default_storage(&self) -> StorageKind {
+        self.inner.default_storage
+    }
+
+    /// Sees to it that `feed` is told of every stream that changes from now on. The first feed stays.
+    pub fn set_feed(&self, feed: &Arc<dyn Feed>) {
+        for store in [&self.inner.durable, &self.inner.memory] {
+            if store.shared.feed.set(Arc::clone(feed)).is_err() {
+                tracing::warn!("the broker has a feed already; the new one is told nothing");
+            }
+        }
     }
 
     /// The metric handles the broker counts with.
@@ -259,7 +282,7 @@ impl Storage for Broker {
     async fn create(&self, stream: &StreamName, options: CreateOptions) -> Result<Created, Error> {
         let handle = self.stream_to_create(stream.as_str(), options.storage)?;
         answer!(
-            self.submit(handle, Command::Create(options)).await?,
+            self.submit(handle, Command::create(options)).await?,
             Answer::Created
         )
     }

@@ -28,6 +28,7 @@ use std::time::Duration;
 use streamkeeper_protocol::limits;
 
 use crate::server::ListenAddress;
+use crate::types::StorageKind;
 use layers::Resolver;
 
 /// The whole configuration of `streamkeeper serve`, valid by construction.
@@ -41,6 +42,8 @@ pub struct Config {
     pub http: Http,
     /// Tokens a client may show; empty means that none is needed.
     pub auth_token: Vec<Secret>,
+    /// Where streams live whose creator does not say.
+    pub storage: StorageKind,
     /// Log lines as text or JSON.
     pub log_format: LogFormat,
     /// What is logged.
@@ -111,6 +114,7 @@ impl Config {
             listen: from.list("listen")?,
             http: from.one("http")?,
             auth_token: from.list("auth_token")?,
+            storage: from.one::<values::DefaultStorage>("storage")?.0,
             log_format: from.one("log_format")?,
             log_level: from.one("log_level")?,
             connections_max: from.count("connections_max", 1, 1_000_000)?,

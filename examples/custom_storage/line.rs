@@ -92,7 +92,9 @@ fn decode(line: &[u8]) -> io::Result<Change> {
 impl From<&Effect> for Entry {
     fn from(effect: &Effect) -> Self {
         match effect {
-            Effect::Created { id, options, at } => Self::Created(id.0, (&**options).into(), at.0),
+            Effect::Created {
+                id, options, at, ..
+            } => Self::Created(id.0, (&**options).into(), at.0),
             Effect::Appended { batch, at } => Self::Appended(
                 batch.payloads().map(|payload| payload.to_vec()).collect(),
                 at.0,
@@ -105,6 +107,9 @@ impl From<&Effect> for Entry {
             Effect::Closed { at } => Self::Closed(at.0),
             Effect::Touched { at } => Self::Touched(at.0),
             Effect::Trimmed { to } => Self::Trimmed(to.offset.0, to.byte),
+            Effect::ForkTaken | Effect::ForkReleased | Effect::Retired { .. } => {
+                unreachable!("the storage contract creates no forks")
+            }
             Effect::Deleted { reason, at } => match reason {
                 DeleteReason::Requested => Self::Deleted(at.0),
                 DeleteReason::Expired => Self::Expired(at.0),
@@ -126,6 +131,7 @@ impl From<Entry> for Effect {
                     id,
                     options,
                     at: Timestamp(at),
+                    fork: None,
                 }
             }
             Entry::Appended(records, at) => {

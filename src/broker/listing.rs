@@ -35,7 +35,8 @@ pub struct Listing {
 const PAGE: usize = 1024;
 
 impl Broker {
-    /// Streams whose names begin with `prefix` and sort after `after`, in order, up to `limit`.
+    /// Streams whose names begin with `prefix` and sort after `after`, in order, up to `limit`. Reserved names are shown
+    /// only to those who ask for them.
     pub async fn list(
         &self,
         prefix: &str,
@@ -43,6 +44,7 @@ impl Broker {
         limit: usize,
     ) -> Result<Listing, Error> {
         let limit = limit.max(1);
+        let internal = prefix.starts_with(StreamName::RESERVED);
         let now = self.inner.durable.shared.clock.now();
         let mut resident = resident(&self.inner.durable, prefix, after, now);
         resident.extend(resident_in_memory(&self.inner.memory, prefix, after, now));
@@ -61,7 +63,8 @@ impl Broker {
                 let newer = resident.remove(&name).flatten();
                 merged.insert(name, newer);
             }
-            streams.extend(merged.into_values().flatten());
+            let shown = |listed: &Listed| internal || !listed.name.is_reserved();
+            streams.extend(merged.into_values().flatten().filter(shown));
             if exhausted || streams.len() > limit {
                 break;
             }
@@ -88,7 +91,7 @@ impl Broker {
         let entries = entries.await?;
         let exhausted = entries.len() < PAGE;
         let listed = entries.into_iter().map(|entry| {
-            let listed = (!entry.state.is_expired(now))
+            let listed = (!entry.state.deleted && !entry.state.is_expired(now))
                 .then(|| listed(&entry.name, &View::of(&entry.state)));
             (entry.name, listed)
         });
@@ -119,8 +122,10 @@ fn resident(
         .map(|stream| {
             let live = stream.live();
             let there = live.view.as_ref().filter(|view| {
-                view.expires_at(stream.last_read())
-                    .is_none_or(|at| at > now)
+                !view.deleted
+                    && view
+                        .expires_at(stream.last_read())
+                        .is_none_or(|at| at > now)
             });
             (
                 stream.name().clone(),

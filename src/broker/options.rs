@@ -10,7 +10,7 @@ use crate::metrics::Metrics;
 use crate::rules::RuleLimits;
 use crate::store::{LocalOptions, Readiness, StoreError};
 use crate::stream::QueueLimits;
-use crate::types::Clock;
+use crate::types::{Clock, StorageKind};
 
 const MIB: usize = 1 << 20;
 
@@ -19,6 +19,8 @@ const MIB: usize = 1 << 20;
 pub struct BrokerOptions {
     /// Where the files are.
     pub directory: PathBuf,
+    /// Which backend keeps a stream whose creator does not say.
+    pub default_storage: StorageKind,
     /// Bounds that the rules check.
     pub rules: RuleLimits,
     /// Bounds of the write queues.
@@ -50,6 +52,7 @@ impl BrokerOptions {
     pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
+            default_storage: StorageKind::default(),
             rules: RuleLimits::default(),
             queues: QueueLimits {
                 total_bytes_max: 8 * MIB,

@@ -12,15 +12,23 @@ use crate::fanout::{Bell, Cursor, EndReason, Step, Watcher, loaded, readable};
 use crate::storage::ReadLimits;
 use crate::stream::View;
 use crate::types::{
-    Data, Error, Fault, Message, Messages, Offset, Position, Refusal, Run, Start, StreamName,
-    Timestamp,
+    CreateOptions, Data, Error, Fault, Message, Messages, Offset, Position, Refusal, Run, Start,
+    StreamId, StreamName, Timestamp,
 };
 
 /// Records as they are stored and sent.
 #[derive(Clone, Debug)]
 pub struct Runs {
+    /// Which incarnation of the stream was read.
+    pub stream: StreamId,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Its configuration.
+    pub options: Arc<CreateOptions>,
     /// The runs, in order.
     pub runs: Vec<Run>,
+    /// Where the read began.
+    pub from: Position,
     /// Where to read on.
     pub next: Position,
     /// The durable tail.
@@ -98,7 +106,11 @@ impl Broker {
 
 fn empty(cursor: &Cursor, closed: bool) -> Runs {
     Runs {
+        stream: cursor.incarnation(),
+        created_at: cursor.created_at(),
+        options: Arc::clone(cursor.options()),
         runs: Vec::new(),
+        from: cursor.next(),
         next: cursor.next(),
         tail: cursor.tail(),
         has_more: false,
@@ -128,8 +140,16 @@ fn limited(cursor: &Cursor, runs: impl IntoIterator<Item = Run>, max_records: u3
     let tail = cursor.tail();
     let has_more = next.offset < tail.offset;
     let closed = !has_more && next.offset == cursor.next().offset && cursor.is_at_end();
+    let from = kept.first().map_or(next, |first: &Run| Position {
+        offset: Offset(first.header.first_offset),
+        byte: first.header.first_byte,
+    });
     Runs {
+        stream: cursor.incarnation(),
+        created_at: cursor.created_at(),
+        options: Arc::clone(cursor.options()),
         runs: kept,
+        from,
         next,
         tail,
         has_more,
@@ -139,7 +159,10 @@ fn limited(cursor: &Cursor, runs: impl IntoIterator<Item = Run>, max_records: u3
 
 impl Runs {
     /// Payloads joined, each checked against its checksum; in JSON mode as an array.
-    pub(super) fn into_data(self, json: bool) -> Result<Data, Error> {
+    ///
+    /// # Errors
+    /// `Corrupt` if a record does not match its checksum.
+    pub fn into_data(self, json: bool) -> Result<Data, Error> {
         let records = self
             .runs
             .iter()

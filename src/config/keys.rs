@@ -82,6 +82,12 @@ pub const KEYS: &[Key] = &[
         )
     },
     key(
+        "storage",
+        "durable",
+        "KIND",
+        "Where streams live whose creator does not say: `durable` or `memory`",
+    ),
+    key(
         "log_format",
         "text",
         "FORMAT",

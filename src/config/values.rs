@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::layers::Value;
 use crate::server::ListenAddress;
+use crate::types::StorageKind;
 
 /// A number of bytes; as text with a unit (`8MiB`, `64KiB`, `2MB`) or without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +123,35 @@ impl fmt::Display for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(<redacted>)")
+    }
+}
+
+/// Where streams live whose creator does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DefaultStorage(pub StorageKind);
+
+impl Value for DefaultStorage {
+    const NEED: &'static str = "`durable` or `memory`";
+}
+
+impl FromStr for DefaultStorage {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "durable" => Ok(Self(StorageKind::Durable)),
+            "memory" => Ok(Self(StorageKind::Memory)),
+            _ => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for DefaultStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            StorageKind::Durable => "durable",
+            StorageKind::Memory => "memory",
+        })
     }
 }
 

@@ -16,12 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use smallvec::SmallVec;
 
 use super::Watcher;
+use super::lineage::{Lineage, offset_at};
 use crate::rules::Command;
 use crate::store::LocalStore;
 use crate::store::touch_interval;
 use crate::stream::{Live, Stream, View, Waiter};
 use crate::types::{
-    DeleteReason, Error, Fault, Offset, Position, Refusal, Run, Start, StreamId, Timestamp,
+    CreateOptions, DeleteReason, Error, Fault, Offset, Position, Refusal, Run, Start, StreamId,
+    Timestamp,
 };
 
 /// Cursors are told apart by number among a stream's waiters.
@@ -69,6 +71,9 @@ pub struct Cursor {
     store: Arc<LocalStore>,
     stream: Arc<Stream>,
     incarnation: StreamId,
+    options: Arc<CreateOptions>,
+    created_at: Timestamp,
+    lineage: Lineage,
     number: u64,
     next: Position,
     watcher: Arc<dyn Watcher>,
@@ -131,6 +136,9 @@ pub(crate) fn readable<'a>(
     live: &'a Live,
 ) -> Result<&'a View, Refusal> {
     let view = live.view.as_ref().ok_or(Refusal::NotFound)?;
+    if view.deleted {
+        return Err(Refusal::Gone);
+    }
     let now = store.shared.clock.now();
     if view
         .expires_at(stream.last_read())
@@ -170,7 +178,7 @@ impl Cursor {
         token: u64,
     ) -> Result<Self, Error> {
         loaded(&store, &stream).await?;
-        let (incarnation, next) = match start(&store, &stream, from).await {
+        let (view, lineage, next) = match start(&store, &stream, from).await {
             Ok(found) => found,
             Err(error) => {
                 store.shared.discard(&stream);
@@ -181,7 +189,10 @@ impl Cursor {
         Ok(Self {
             store,
             stream,
-            incarnation,
+            incarnation: view.id,
+            options: view.options,
+            created_at: view.created_at,
+            lineage,
             number,
             next,
             watcher,
@@ -192,6 +203,21 @@ impl Cursor {
     /// Where the next record will come from. The byte part is known once records were handed out, and at the tail.
     pub fn next(&self) -> Position {
         self.next
+    }
+
+    /// Which incarnation of the stream it follows.
+    pub fn incarnation(&self) -> StreamId {
+        self.incarnation
+    }
+
+    /// The stream's configuration.
+    pub fn options(&self) -> &Arc<CreateOptions> {
+        &self.options
+    }
+
+    /// When the stream was created.
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
     }
 
     /// The durable tail.
@@ -274,7 +300,7 @@ impl Cursor {
         let Some(view) = live
             .view
             .as_ref()
-            .filter(|view| view.id == self.incarnation)
+            .filter(|view| view.id == self.incarnation && !view.deleted)
         else {
             return self
                 .ended(&live)
@@ -303,14 +329,12 @@ impl Cursor {
             Step::Behind => {}
             other => return Ok(other),
         }
-        let (store, id, from) = (Arc::clone(&self.store), self.incarnation, self.next.offset);
-        let runs = blocking(move || {
-            let chunks = store.shared.chunks.as_ref();
-            let read = chunks.map(|chunks| chunks.read(id, from, max_bytes));
-            read.unwrap_or_else(|| Ok(Vec::new()))
-                .map_err(|error| read_fault(&error))
-        });
-        let runs = cut(runs.await?, max_bytes);
+        let from = self.next.offset;
+        let runs = match self.lineage.owner(from) {
+            Some(ancestor) => ancestor.read(&self.store, from, max_bytes).await?,
+            None => self.read_store(from, max_bytes).await?,
+        };
+        let runs = cut(runs, max_bytes);
         let Some(first) = runs.first() else {
             // Trimmed or deleted meanwhile: looking again says which, unless the store lost it.
             let step = self.poll(max_bytes);
@@ -337,9 +361,20 @@ impl Cursor {
         Ok(Step::Runs(runs))
     }
 
+    async fn read_store(&self, from: Offset, max_bytes: usize) -> Result<Vec<Run>, Error> {
+        let (store, id) = (Arc::clone(&self.store), self.incarnation);
+        blocking(move || {
+            let chunks = store.shared.chunks.as_ref();
+            let read = chunks.map(|chunks| chunks.read(id, from, max_bytes));
+            read.unwrap_or_else(|| Ok(Vec::new()))
+                .map_err(|error| read_fault(&error))
+        })
+        .await
+    }
+
     fn ended(&self, live: &Live) -> Option<Step> {
         match &live.view {
-            Some(view) if view.id == self.incarnation => {
+            Some(view) if view.id == self.incarnation && !view.deleted => {
                 let trimmed = self.next.offset < view.earliest.offset;
                 trimmed.then(|| self.end(EndReason::Trimmed, view.earliest.offset))
             }
@@ -407,18 +442,19 @@ fn cut(runs: Vec<Run>, max_bytes: usize) -> SmallVec<[Run; 4]> {
     kept
 }
 
-/// The incarnation and the position that `from` means now.
+/// The incarnation, what it inherits, and the position that `from` means now.
 async fn start(
     store: &Arc<LocalStore>,
     stream: &Arc<Stream>,
     from: Start,
-) -> Result<(StreamId, Position), Error> {
+) -> Result<(View, Lineage, Position), Error> {
     let view = {
         let live = stream.live();
         let view = readable(store, stream, &live)?;
         slide_ttl(store, stream, view, store.shared.clock.now());
         view.clone()
     };
+    let lineage = Lineage::of(store, view.fork.as_ref()).await?;
     let at = match from {
         Start::Beginning => view.earliest,
         Start::Now => view.tail,
@@ -438,52 +474,18 @@ async fn start(
         Start::At(offset) if offset == view.earliest.offset => view.earliest,
         Start::At(offset) => Position { offset, byte: 0 },
         Start::Time(time) => {
-            let offset = offset_at(store, stream, &view, time).await?;
-            if offset == view.tail.offset {
-                view.tail
-            } else {
-                Position { offset, byte: 0 }
+            let shared = lineage.offset_at(store, time).await?;
+            let found = match shared {
+                Some(shared) => Some(shared),
+                None => offset_at(store, stream, view.id, time).await?,
+            };
+            // What was found may be newer than the view.
+            match found.filter(|found| *found < view.tail.offset) {
+                Some(found) if found <= view.earliest.offset => view.earliest,
+                Some(offset) => Position { offset, byte: 0 },
+                None => view.tail,
             }
         }
     };
-    Ok((view.id, at))
-}
-
-/// The first record committed at `time` or later, or the tail.
-async fn offset_at(
-    store: &Arc<LocalStore>,
-    stream: &Arc<Stream>,
-    view: &View,
-    time: Timestamp,
-) -> Result<Offset, Error> {
-    let in_memory = {
-        let live = stream.live();
-        let mut runs = live.runs_from(view.earliest.offset);
-        let late_enough = |run: &&Run| Timestamp(run.header.committed_at) >= time;
-        let first = live
-            .runs_from(view.earliest.offset)
-            .next()
-            .map(|run| run.header);
-        let found = runs
-            .find(late_enough)
-            .map_or(view.tail.offset, |run| Offset(run.header.first_offset));
-        // Commit times never go back: if a record in memory is too early, so is everything in the store.
-        let settled = first.is_some_and(|first| {
-            Timestamp(first.committed_at) < time || first.first_offset <= view.earliest.offset.0
-        });
-        if settled {
-            return Ok(found.max(view.earliest.offset));
-        }
-        found
-    };
-    let (store, id) = (Arc::clone(store), view.id);
-    let in_store = blocking(move || {
-        let chunks = store.shared.chunks.as_ref();
-        let found = chunks.map_or(Ok(None), |chunks| chunks.offset_at(id, time));
-        found.map_err(|error| read_fault(&error))
-    });
-    Ok(in_store
-        .await?
-        .map_or(in_memory, |found| found.min(in_memory))
-        .max(view.earliest.offset))
+    Ok((view, lineage, at))
 }

@@ -5,6 +5,7 @@
 //! lags holds a position, never data. [`Changes`](watch::StreamChanges) are notifications without records.
 
 mod cursor;
+mod lineage;
 mod watch;
 
 pub use crate::stream::Watcher;

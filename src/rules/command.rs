@@ -4,13 +4,13 @@
 
 use std::mem::size_of;
 
-use crate::types::{AppendOptions, CreateOptions, Position, RecordBlock};
+use crate::types::{AppendOptions, Creation, Position, RecordBlock};
 
 /// A request to change one stream.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Create it, or confirm that it exists with the same configuration.
-    Create(CreateOptions),
+    Create(Box<Creation>),
     /// Append a batch, whole or not at all.
     Append {
         /// The records; empty only with `options.close`.
@@ -34,10 +34,19 @@ pub enum Command {
 }
 
 impl Command {
+    /// A create; of [`CreateOptions`](crate::types::CreateOptions) alone, of an empty, open stream.
+    pub fn create(creation: impl Into<Creation>) -> Self {
+        Self::Create(Box::new(creation.into()))
+    }
+
     /// What the command costs in a write queue: its variable bytes and a fixed overhead, never 0.
     pub fn queued_bytes(&self) -> usize {
         let variable = match self {
-            Self::Create(options) => options.content_type.len(),
+            Self::Create(creation) => {
+                size_of::<Creation>()
+                    + creation.options.content_type.len()
+                    + creation.batch.bytes().len()
+            }
             Self::Append { batch, options } => {
                 let seq = options.seq.as_ref().map_or(0, bytes::Bytes::len);
                 let producer = options.producer.as_ref().map_or(0, |stamp| stamp.id.len());

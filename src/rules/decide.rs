@@ -6,6 +6,7 @@
 
 mod append;
 mod create;
+mod forks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use super::effect::{Answer, Decision, Effect};
 use super::producer::ProducerState;
 use super::state::StreamState;
 use crate::types::{Closed, DeleteReason, Expiry, Position, Refusal, StreamId, Timestamp};
+pub use create::is_same_media_type;
+pub use forks::{check_source, released};
 
 /// What a decision depends on besides the stream and the command.
 #[derive(Clone, Copy, Debug)]
@@ -61,18 +64,18 @@ pub fn decide(
 ) -> Result<Decision, Refusal> {
     let now = context.now;
     let live = state.filter(|stream| !stream.is_expired(now));
+    if let Some(kept) = state.filter(|stream| forks::is_kept(stream, now)) {
+        return forks::decide_kept(kept, &command, now);
+    }
     match (command, live) {
         (Command::Append { batch, options }, Some(stream)) => {
             append::append(stream, batch, options, context)
         }
-        (Command::Create(options), _) => create::create(live, state.is_some(), options, context),
+        (Command::Create(creation), _) => create::create(live, state.is_some(), *creation, context),
         (Command::Append { .. } | Command::Close | Command::Delete, None) => Err(Refusal::NotFound),
         (Command::Close, Some(stream)) => Ok(close(stream, now)),
-        (Command::Delete, Some(_)) => Ok(Decision::of(
-            Effect::Deleted {
-                reason: DeleteReason::Requested,
-                at: now,
-            },
+        (Command::Delete, Some(stream)) => Ok(Decision::of(
+            forks::end(stream, DeleteReason::Requested, now),
             Answer::Deleted,
         )),
         (Command::Touch, Some(stream)) => Ok(touch(stream, now)),
@@ -93,8 +96,18 @@ pub fn decide(
 /// Folds one effect into a stream's state. An effect on an absent stream, other than its creation, changes nothing.
 pub fn apply(state: &mut Option<StreamState>, effect: &Effect) {
     match effect {
-        Effect::Created { id, options, at } => {
-            *state = Some(StreamState::new(*id, Arc::clone(options), *at));
+        Effect::Created {
+            id,
+            options,
+            at,
+            fork,
+        } => {
+            *state = Some(StreamState::new(
+                *id,
+                Arc::clone(options),
+                *at,
+                fork.clone(),
+            ));
         }
         Effect::Deleted { .. } => *state = None,
         _ => {
@@ -130,6 +143,9 @@ fn advance(stream: &mut StreamState, effect: &Effect) {
         }
         Effect::Touched { at } => stream.touch(*at),
         Effect::Trimmed { to } => stream.earliest = *to,
+        Effect::ForkTaken => stream.forks = stream.forks.saturating_add(1),
+        Effect::ForkReleased => stream.forks = stream.forks.saturating_sub(1),
+        Effect::Retired { .. } => stream.deleted = true,
     }
 }
 

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::types::{
-    Appended, Closed, CreateOptions, Created, DeleteReason, Position, RecordBlock, Str, StreamId,
-    Timestamp,
+    Appended, Closed, CreateOptions, Created, DeleteReason, Fork, Position, RecordBlock, Str,
+    StreamId, Timestamp,
 };
 
 /// One change of one stream.
@@ -25,6 +25,8 @@ pub enum Effect {
         options: Arc<CreateOptions>,
         /// When.
         at: Timestamp,
+        /// Where it forks off another stream, if it does.
+        fork: Option<Arc<Fork>>,
     },
     /// Records were appended at the tail. Never an empty batch.
     Appended {
@@ -68,6 +70,17 @@ pub enum Effect {
     Trimmed {
         /// The new earliest position.
         to: Position,
+    },
+    /// A fork of the stream came into being.
+    ForkTaken,
+    /// A fork of the stream is gone.
+    ForkReleased,
+    /// The stream is gone for clients; its records and its name are kept as long as forks need them.
+    Retired {
+        /// Why.
+        reason: DeleteReason,
+        /// When.
+        at: Timestamp,
     },
     /// The stream is gone with all its data.
     Deleted {

@@ -32,7 +32,7 @@ pub fn is_json(content_type: &[u8]) -> bool {
 ///
 /// # Errors
 /// `InvalidJson` with the index of the first record that is not JSON; `EmptyBatch` if a record is an empty array.
-pub(super) fn flatten(batch: RecordBlock) -> Result<RecordBlock, Refusal> {
+pub(in crate::rules) fn flatten(batch: RecordBlock) -> Result<RecordBlock, Refusal> {
     let mut flattened: Option<RecordBlockBuilder> = None;
     for (index, payload) in batch.payloads().enumerate() {
         if is_array(&payload) {

@@ -21,7 +21,7 @@ pub mod retention;
 pub mod state;
 
 pub use command::Command;
-pub use decide::{Context, RuleLimits, apply, decide};
+pub use decide::{Context, RuleLimits, apply, check_source, decide, is_same_media_type, released};
 pub use effect::{Answer, Decision, Effect, Effects};
 pub use json::is_json;
 pub use producer::{ProducerState, Producers};

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::json;
 use super::producer::Producers;
-use crate::types::{CreateOptions, Expiry, Metadata, Position, StreamId, Timestamp};
+use crate::types::{CreateOptions, Expiry, Fork, Metadata, Position, StreamId, Timestamp};
 
 /// One incarnation of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,22 +36,40 @@ pub struct StreamState {
     pub last_seq: Option<Bytes>,
     /// The idempotent producers that have appended.
     pub producers: Producers,
+    /// Where it forked off another stream, if it did.
+    pub fork: Option<Arc<Fork>>,
+    /// How many streams fork off this one: while there are any, its records stay.
+    pub forks: u64,
+    /// Deleted or expired, and kept only for its forks: nobody may read it or write to it, and its name stays taken.
+    pub deleted: bool,
 }
 
 impl StreamState {
-    /// A stream just created: open and empty.
-    pub fn new(id: StreamId, options: Arc<CreateOptions>, at: Timestamp) -> Self {
+    /// A stream just created: open, and empty but for what a fork inherits.
+    pub fn new(
+        id: StreamId,
+        options: Arc<CreateOptions>,
+        at: Timestamp,
+        fork: Option<Arc<Fork>>,
+    ) -> Self {
+        let (earliest, tail) = match &fork {
+            Some(fork) => (fork.earliest, fork.at),
+            None => (Position::START, Position::START),
+        };
         Self {
             id,
             options,
             created_at: at,
             touched_at: at,
             last_append_at: None,
-            earliest: Position::START,
-            tail: Position::START,
+            earliest,
+            tail,
             closed: false,
             last_seq: None,
             producers: Producers::default(),
+            fork,
+            forks: 0,
+            deleted: false,
         }
     }
 
@@ -69,6 +87,9 @@ impl StreamState {
 
     /// When the stream goes away by itself, if it does.
     pub fn expires_at(&self) -> Option<Timestamp> {
+        if self.deleted {
+            return None;
+        }
         match self.options.expiry {
             Expiry::Never => None,
             Expiry::Ttl(seconds) => Some(self.touched_at.after(Duration::from_secs(seconds))),

@@ -47,7 +47,10 @@ pub(super) fn start(start: command::Start) -> Start {
 }
 
 /// What CREATE asks for; an option left out has its default.
-pub(super) fn create_options(create: &Create) -> Result<CreateOptions, Failure> {
+pub(super) fn create_options(
+    create: &Create,
+    default_storage: StorageKind,
+) -> Result<CreateOptions, Failure> {
     let expiry = match (create.ttl_seconds, create.expires_at) {
         (None, None) => Expiry::Never,
         (Some(seconds), None) => Expiry::Ttl(seconds),
@@ -72,7 +75,7 @@ pub(super) fn create_options(create: &Create) -> Result<CreateOptions, Failure> 
         },
         storage: create
             .storage
-            .map_or(defaults.storage, |storage| match storage {
+            .map_or(default_storage, |storage| match storage {
                 Storage::Durable => StorageKind::Durable,
                 Storage::Memory => StorageKind::Memory,
             }),
@@ -82,6 +85,7 @@ pub(super) fn create_options(create: &Create) -> Result<CreateOptions, Failure> 
 /// What accompanies an APPEND. A plain append copies and allocates nothing.
 pub(super) fn append_options(append: &Append) -> AppendOptions {
     AppendOptions {
+        content_type: None,
         seq: append.seq.as_deref().map(Bytes::copy_from_slice),
         producer: append.producer.as_ref().map(|producer| ProducerStamp {
             id: Str::from(producer.id.as_str()),
@@ -216,7 +220,10 @@ pub(super) fn fault_reason(fault: &Fault) -> event::EndReason {
 /// The ERR for a refusal, with its details.
 pub(super) fn refusal(refusal: &Refusal) -> Failure {
     let (code, detail) = match refusal {
-        Refusal::NotFound => (ErrorCode::NotFound, Detail::None),
+        // To a client of this protocol, which cannot fork, a stream kept for its forks alone is not there.
+        Refusal::NotFound | Refusal::Gone | Refusal::SourceGone => {
+            (ErrorCode::NotFound, Detail::None)
+        }
         Refusal::AlreadyExists => (ErrorCode::AlreadyExists, Detail::None),
         Refusal::StreamClosed { tail } => (ErrorCode::StreamClosed, Detail::Tail(tail.0)),
         Refusal::SeqConflict { last } => (ErrorCode::SeqConflict, Detail::LastSeq(last.clone())),
@@ -240,7 +247,8 @@ pub(super) fn refusal(refusal: &Refusal) -> Failure {
         Refusal::InvalidOption {
             option: _,
             reason: _,
-        } => (ErrorCode::InvalidOptions, Detail::None),
+        }
+        | Refusal::ContentTypeMismatch { expected: _ } => (ErrorCode::InvalidOptions, Detail::None),
         Refusal::RecordTooLarge { have: _, limit: _ } => (ErrorCode::RecordTooLarge, Detail::None),
     };
     Failure::with(code, refusal.to_string(), detail)
@@ -335,13 +343,14 @@ mod tests {
             max_bytes: None,
             storage: None,
         };
-        let refused = create_options(&create).expect_err("contradicts itself");
+        let refused =
+            create_options(&create, StorageKind::Durable).expect_err("contradicts itself");
         assert_eq!(refused.code(), ErrorCode::InvalidOptions);
         let create = Create {
             expires_at: None,
             ..create
         };
-        let options = create_options(&create).expect("in order");
+        let options = create_options(&create, StorageKind::Durable).expect("in order");
         assert_eq!(
             options,
             CreateOptions {

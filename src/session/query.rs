@@ -62,7 +62,7 @@ impl Queries {
         correlation: u32,
         stream: &Str,
     ) -> Result<(), Failure> {
-        let stream = StreamName::new(stream)?;
+        let stream = StreamName::of_client(stream)?;
         let (context, outbox) = (Arc::clone(context), Arc::clone(outbox));
         self.short += 1;
         self.spawn(async move {
@@ -118,7 +118,7 @@ impl Queries {
         if self.reads >= context.options.reads_max {
             return Err(convert::too_many_reads(context.options.reads_max));
         }
-        let stream = StreamName::new(&read.stream)?;
+        let stream = StreamName::of_client(&read.stream)?;
         let from = convert::start(read.start);
         let limits = convert::read_limits(read, &context.options);
         let (context, outbox) = (Arc::clone(context), Arc::clone(outbox));

@@ -17,6 +17,7 @@ use super::{SessionContext, convert};
 use crate::broker::Broker;
 use crate::rules::Command;
 use crate::stream::{Completion, Stream, Submission};
+use crate::types::StreamName;
 
 /// Resolves when a full write queue may have room again.
 pub type Space = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -88,12 +89,13 @@ impl Submissions {
         correlation: u32,
         create: &Create,
     ) -> Result<(), Failure> {
-        let options = convert::create_options(create)?;
+        let options = convert::create_options(create, context.broker.default_storage())?;
+        StreamName::check_client(&create.stream)?;
         let stream = context
             .broker
             .stream_to_create(&create.stream, options.storage)?;
         let token = outbox::token(correlation, false);
-        self.submit(&context.broker, stream, token, Command::Create(options));
+        self.submit(&context.broker, stream, token, Command::create(options));
         Ok(())
     }
 
@@ -135,7 +137,10 @@ impl Submissions {
         let recent = self.recent.take();
         let stream = match recent {
             Some(recent) if recent.name().as_str().as_bytes() == name.as_bytes() => recent,
-            _ => context.broker.stream(name)?,
+            _ => {
+                StreamName::check_client(name)?;
+                context.broker.stream(name)?
+            }
         };
         self.submit(&context.broker, stream, token, command);
         Ok(())

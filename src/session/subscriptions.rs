@@ -106,7 +106,7 @@ impl Subscriptions {
             let message = format!("this connection has {limit} subscriptions already");
             return Err(Failure::new(ErrorCode::TooManySubscriptions, message));
         }
-        let stream = StreamName::new(&subscribe.stream)?;
+        let stream = StreamName::of_client(&subscribe.stream)?;
         let from = convert::start(subscribe.start);
         let token = self.insert(Subscription {
             id,

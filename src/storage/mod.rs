@@ -97,9 +97,9 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Appends a batch, whole or not at all; an empty batch is allowed only with `options.close`.
     ///
-    /// Refusals, in the order they are checked: `NotFound`, then of a producer `ProducerFenced`, `ProducerEpochStart`,
-    /// `ProducerGap`, `TooManyProducers` (a duplicate is confirmed even on a closed stream), `StreamClosed`,
-    /// `TailMismatch`, `SeqConflict`, `EmptyBatch`, `InvalidJson`.
+    /// Refusals, in the order they are checked: `NotFound`, `StreamClosed` (but a producer's duplicate is confirmed even on
+    /// a closed stream), then of a producer `ProducerFenced`, `ProducerEpochStart`, `ProducerGap`, `TooManyProducers`;
+    /// `ContentTypeMismatch`, `TailMismatch`, `SeqConflict`, `EmptyBatch`, `InvalidJson`.
     fn append(
         &self,
         stream: &StreamName,

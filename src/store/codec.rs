@@ -9,12 +9,13 @@
 //! ```
 //!
 //! - `journal`: building rows ([`RowBuilder`]) and taking them apart ([`entries`]); runs are neither copied nor looked into.
-//! - `effect` and `options`: the body of an entry, one layout per kind. `reader`: the primitives.
+//! - `effect`, `options` and `fork`: the body of an entry, one layout per kind. `reader`: the primitives.
 //!
 //! A layout never changes under its version: a new layout is a new version, and decoding goes on to know the old one.
 //! Decoding never panics, whatever the bytes; encoding cannot fail.
 
 mod effect;
+mod fork;
 mod journal;
 mod options;
 mod reader;
@@ -36,7 +37,8 @@ const SEAL_BYTES: usize = 5;
 /// Bytes of the checksum, which covers everything after it.
 const CHECKSUM_BYTES: usize = 4;
 
-const STATE_VERSION: u8 = 1;
+/// Version 2 added forks: where the stream forks off another, how many fork off it, and whether only they keep it.
+const STATE_VERSION: u8 = 2;
 const PRODUCER_VERSION: u8 = 1;
 
 /// Bytes that are not what was written.
@@ -106,16 +108,23 @@ pub fn encode_state(state: &StreamState, name: &str) -> Vec<u8> {
     put_position(&mut row, state.tail);
     row.put_u8(u8::from(state.closed));
     put_optional_bytes(&mut row, state.last_seq.as_deref());
+    row.put_u8(u8::from(state.fork.is_some()));
+    if let Some(fork) = &state.fork {
+        fork::put(&mut row, fork);
+    }
+    row.put_u64(state.forks);
+    row.put_u8(u8::from(state.deleted));
     close_seal(&mut row);
     row
 }
 
 /// Reads what [`encode_state`] wrote: the state, without producers, and the stream's name.
 pub fn decode_state(row: &[u8]) -> Result<(StreamState, String), CodecError> {
-    let mut body = Reader::new(check_seal(row, STATE_VERSION)?);
+    let (version, body) = check_seal(row, STATE_VERSION)?;
+    let mut body = Reader::new(body);
     let id = StreamId(body.u64()?);
     let name = body.text("name")?.to_owned();
-    let state = StreamState {
+    let mut state = StreamState {
         id,
         options: Arc::new(options::read(&mut body)?),
         created_at: Timestamp(body.u64()?),
@@ -126,7 +135,15 @@ pub fn decode_state(row: &[u8]) -> Result<(StreamState, String), CodecError> {
         closed: body.flag("closed")?,
         last_seq: body.optional("last_seq", Reader::owned_bytes)?,
         producers: Producers::default(),
+        fork: None,
+        forks: 0,
+        deleted: false,
     };
+    if version >= 2 {
+        state.fork = body.optional("fork", fork::read)?.map(Arc::new);
+        state.forks = body.u64()?;
+        state.deleted = body.flag("deleted")?;
+    }
     body.end()?;
     Ok((state, name))
 }
@@ -143,7 +160,7 @@ pub fn encode_producer(producer: &ProducerState) -> Vec<u8> {
 
 /// Reads what [`encode_producer`] wrote.
 pub fn decode_producer(row: &[u8]) -> Result<ProducerState, CodecError> {
-    let mut body = Reader::new(check_seal(row, PRODUCER_VERSION)?);
+    let mut body = Reader::new(check_seal(row, PRODUCER_VERSION)?.1);
     let producer = ProducerState {
         epoch: body.u64()?,
         seq: body.u64()?,
@@ -169,8 +186,8 @@ fn close_seal(row: &mut [u8]) {
     *checksum = crc32c::crc32c(rest).to_be_bytes();
 }
 
-/// The body of a row, once checksum and version are right.
-fn check_seal(row: &[u8], known: u8) -> Result<&[u8], CodecError> {
+/// The version and the body of a row, once its checksum is right and its version is one up to `known`.
+fn check_seal(row: &[u8], known: u8) -> Result<(u8, &[u8]), CodecError> {
     let truncated = CodecError::Truncated {
         need: SEAL_BYTES,
         have: row.len(),
@@ -183,10 +200,10 @@ fn check_seal(row: &[u8], known: u8) -> Result<&[u8], CodecError> {
     if expected != actual {
         return Err(CodecError::Checksum { expected, actual });
     }
-    if found != known {
+    if found == 0 || found > known {
         return Err(CodecError::Version { found, known });
     }
-    Ok(body)
+    Ok((found, body))
 }
 
 #[cfg(test)]

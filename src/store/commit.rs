@@ -139,6 +139,12 @@ impl Commit {
         };
         match effect {
             Effect::Created { .. } => touched.reset = true,
+            Effect::Retired { reason, .. } => {
+                touched.gone = Some(Gone {
+                    id,
+                    reason: *reason,
+                });
+            }
             Effect::Deleted { reason, .. } => {
                 touched.reset = true;
                 touched.gone = Some(Gone {

@@ -31,7 +31,7 @@ const CONFIRM_SAMPLES_PER_COMMIT: usize = 64;
 
 /// See the module.
 pub(super) struct Committer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// `None` for a store without files.
     journal: Option<Journal>,
     next_stream_id: StreamId,
@@ -200,7 +200,7 @@ impl Committer {
     fn decide(
         &mut self,
         commit: &mut Commit,
-        stream: &Stream,
+        stream: &Arc<Stream>,
         state: &mut Option<StreamState>,
         command: Command,
         changed: &mut bool,
@@ -214,14 +214,18 @@ impl Committer {
             limits: self.shared.options.rules,
         };
         let decision = decide_as_read(state, stream.last_read(), command, &context)?;
+        let source = self.source_of(commit, stream, state.as_ref(), &decision.effects)?;
         for effect in &decision.effects {
             *changed = true;
             self.write(commit, stream.name().as_str(), state, effect);
         }
+        if let Some(source) = source {
+            self.follow(commit, stream, state.as_ref().map(|state| state.id), source);
+        }
         Ok(decision.answer)
     }
 
-    fn write(
+    pub(super) fn write(
         &mut self,
         commit: &mut Commit,
         name: &str,
@@ -332,6 +336,11 @@ impl Committer {
         for touched in &commit.touched {
             self.publish_stream(commit, touched, first_row);
         }
+        if let Some(feed) = self.shared.feed.get() {
+            for touched in &commit.touched {
+                feed.changed(touched.stream.name());
+            }
+        }
     }
 
     /// One stream's step from one durable state to the next, under one lock.
@@ -344,6 +353,7 @@ impl Committer {
         let mut freed = 0;
         let mut added = 0;
         let mut live = stream.live();
+        let may_end = touched.reset || touched.gone.is_some();
         if touched.reset {
             freed += live.clear();
         }
@@ -362,10 +372,11 @@ impl Committer {
         if let (Some(to), Some(view)) = (again, &mut live.view) {
             view.earliest = to;
         }
-        if let Some(earliest) = live.view.as_ref().map(|view| view.earliest.offset) {
+        let trimmed = live.view.as_ref().filter(|view| !view.has_forks);
+        if let Some(earliest) = trimmed.map(|view| view.earliest.offset) {
             freed += live.trim(earliest);
         }
-        let may_end = touched.reset || bounds(&live) != before;
+        let may_end = may_end || bounds(&live) != before;
         let waiting = live.take_waiting(may_end);
         drop(live);
         drop(resident);

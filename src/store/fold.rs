@@ -146,8 +146,15 @@ impl<'txn> Tables<'txn> {
                         .insert((id.0, producer), row.as_slice())
                         .map_err(failed)?;
                 }
-                self.add_runs(id, &folded.runs, state.earliest.offset)?;
-                if folded.trimmed {
+                // What forks share stays, whatever is trimmed for the stream's own readers.
+                let shared = state.forks > 0;
+                let kept_from = if shared {
+                    Offset(0)
+                } else {
+                    state.earliest.offset
+                };
+                self.add_runs(id, &folded.runs, kept_from)?;
+                if folded.trimmed && !shared {
                     self.trim_chunks(id, state.earliest, state.tail)?;
                 }
                 self.names.insert(name.as_str(), id.0).map_err(failed)?;
@@ -216,7 +223,7 @@ impl<'txn> Tables<'txn> {
             .options
             .retention
             .max_age
-            .filter(|_| state.records() > 0)
+            .filter(|_| state.records() > 0 && !state.deleted)
         {
             Some(max_age) => self.commit_time(state)?.map(|at| at.after(max_age)),
             None => None,
@@ -416,7 +423,7 @@ impl Folded {
                 match &effect {
                     Effect::Created { .. } => self.name = Some(chunks::valid_name(&name)?),
                     Effect::Deleted { .. } => self.runs.clear(),
-                    Effect::Trimmed { .. } => self.trimmed = true,
+                    Effect::Trimmed { .. } | Effect::ForkReleased => self.trimmed = true,
                     Effect::ProducersEvicted { idle_since } => {
                         self.evicted_since = Some(*idle_since);
                     }

@@ -1,8 +1,8 @@
 //! A store on this machine: two redb files with their threads, or memory alone. Built from the parts of this folder.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -215,6 +215,7 @@ fn shared(
         timers: Timers::default(),
         stopping: AtomicBool::new(false),
         readiness,
+        feed: OnceLock::new(),
     }
 }
 

@@ -22,6 +22,7 @@ mod committer;
 mod error;
 mod fold;
 mod folder;
+mod forks;
 pub mod journal;
 mod local;
 mod recovery;

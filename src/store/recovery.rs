@@ -109,6 +109,12 @@ impl Replay<'_> {
                 let mut live = stream.live();
                 match &effect {
                     Effect::Created { .. } => drop(live.clear()),
+                    Effect::Retired { reason, .. } => {
+                        live.gone = Some(Gone {
+                            id,
+                            reason: *reason,
+                        });
+                    }
                     Effect::Deleted { reason, .. } => {
                         live.clear();
                         live.gone = Some(Gone {
@@ -176,7 +182,9 @@ impl Replay<'_> {
             if let Some(view) = &mut live.view {
                 view.earliest = earliest;
             }
-            live.trim(earliest.offset);
+            if state.forks == 0 {
+                live.trim(earliest.offset);
+            }
             drop(live);
             self.shared.arm_timer(stream, state);
             if !state.options.retention.is_unlimited() {

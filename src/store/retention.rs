@@ -23,7 +23,7 @@ pub(super) fn trim_point(
     now: Timestamp,
     cold_trims_left: &mut usize,
 ) -> Option<Position> {
-    if state.options.retention.is_unlimited() || state.records() == 0 {
+    if state.options.retention.is_unlimited() || state.records() == 0 || state.deleted {
         return None;
     }
     let from = earliest_shown(&stream.live(), state)?;
@@ -72,7 +72,7 @@ fn trim_point_from(
 
 /// The same over the hot tail of a stream that has just been published; `None` unless its earliest record is there.
 pub(super) fn trim_hot(live: &Live, state: &StreamState, now: Timestamp) -> Option<Position> {
-    let limited = !state.options.retention.is_unlimited() && state.records() > 0;
+    let limited = !state.options.retention.is_unlimited() && state.records() > 0 && !state.deleted;
     let hot = limited && is_hot(live, state.earliest);
     hot.then(|| {
         trim_in(

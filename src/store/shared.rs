@@ -3,8 +3,8 @@
 //! Nothing here decides anything: it is the meeting place. Each field says who writes it.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use super::local::LocalOptions;
 use super::timers::Timers;
 use crate::metrics::Metrics;
 use crate::rules::StreamState;
-use crate::stream::{Registry, Resident, Stream, WriteQueues};
+use crate::stream::{Feed, Registry, Resident, Stream, WriteQueues};
 use crate::types::{Clock, Fault, Timestamp};
 
 /// Whether the store serves, and if not, why.
@@ -101,6 +101,8 @@ pub(crate) struct Shared {
     /// The committer shall answer what is queued and end.
     pub stopping: AtomicBool,
     pub readiness: watch::Sender<Readiness>,
+    /// Told of every stream that a commit changed.
+    pub feed: OnceLock<Arc<dyn Feed>>,
 }
 
 impl Shared {

@@ -104,7 +104,7 @@ fn due_time(stream: &Stream, state: &StreamState, now: Timestamp) -> Option<Time
         .options
         .retention
         .max_age
-        .filter(|_| state.records() > 0)
+        .filter(|_| state.records() > 0 && !state.deleted)
         .map(|max_age| {
             match stream.earliest_at(state.earliest.offset) {
                 Some(at) => at.after(max_age),

@@ -14,8 +14,8 @@ use smallvec::SmallVec;
 
 use crate::rules::StreamState;
 use crate::types::{
-    CreateOptions, DeleteReason, Expiry, Metadata, Offset, Position, Run, StorageKind, StreamId,
-    Timestamp,
+    CreateOptions, DeleteReason, Expiry, Fork, Metadata, Offset, Position, Run, StorageKind,
+    StreamId, StreamName, Timestamp,
 };
 
 /// The durable facts of a stream that readers need.
@@ -39,6 +39,12 @@ pub struct View {
     pub closed: bool,
     /// Last accepted `seq`.
     pub last_seq: Option<Bytes>,
+    /// Where it forks off another stream, if it does.
+    pub fork: Option<Arc<Fork>>,
+    /// Forks need its records: they stay, whatever retention shows.
+    pub has_forks: bool,
+    /// Kept only for its forks: gone for clients.
+    pub deleted: bool,
 }
 
 impl View {
@@ -53,11 +59,17 @@ impl View {
             tail: state.tail,
             closed: state.closed,
             last_seq: state.last_seq.clone(),
+            fork: state.fork.clone(),
+            has_forks: state.forks > 0,
+            deleted: state.deleted,
         }
     }
 
     /// When the stream goes away, given that it was last read at `last_read`.
     pub(crate) fn expires_at(&self, last_read: Timestamp) -> Option<Timestamp> {
+        if self.deleted {
+            return None;
+        }
         match self.options.expiry {
             Expiry::Never => None,
             Expiry::At(at) => Some(at),
@@ -102,6 +114,12 @@ pub trait Watcher: Send + Sync {
     /// Something changed for the cursor registered with `token`. Runs on the committer thread: must not block. May come more
     /// often than there are changes.
     fn wake(&self, token: u64);
+}
+
+/// Told of every stream that changes, whoever reads it.
+pub trait Feed: Send + Sync + fmt::Debug {
+    /// A commit created, changed or ended the stream, and is durable. Runs on the committer thread: must not block.
+    fn changed(&self, stream: &StreamName);
 }
 
 /// Who is woken at the next change.

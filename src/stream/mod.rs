@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-pub use live::{Gone, Live, View, Waiter, Watcher};
+pub use live::{Feed, Gone, Live, View, Waiter, Watcher};
 pub use queue::{Drained, QueueLimits, WriteQueues};
 pub use registry::Registry;
 pub(crate) use submission::Completions;

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::{NameError, Offset};
+use super::{NameError, Offset, Str};
 
 /// The rules reject a request. Nothing was changed; other requests are not affected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,6 +12,14 @@ pub enum Refusal {
     /// No such stream (or it has expired).
     #[error("no such stream: create it first")]
     NotFound,
+    /// The stream was deleted, or has expired, and is kept only because forks share its records.
+    #[error(
+        "the stream is gone: only its forks can still be read; its name is free once they are deleted"
+    )]
+    Gone,
+    /// The stream to fork is itself gone, or went away meanwhile.
+    #[error("the source stream is gone: fork another one")]
+    SourceGone,
     /// The stream exists with another configuration.
     #[error("the stream exists with another configuration: use it as it is, or another name")]
     AlreadyExists,
@@ -20,6 +28,12 @@ pub enum Refusal {
     StreamClosed {
         /// The final tail.
         tail: Offset,
+    },
+    /// The records' media type is not the stream's.
+    #[error("the stream holds {expected}: append that")]
+    ContentTypeMismatch {
+        /// The stream's content type.
+        expected: Str,
     },
     /// `seq` is not greater than the last accepted one.
     #[error("seq must be byte-wise greater than the last accepted one")]

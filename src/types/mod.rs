@@ -5,6 +5,7 @@
 //! [`RecordBlock`], [`Run`] and [`Str`].
 
 mod clock;
+mod creation;
 mod error;
 mod name;
 mod options;
@@ -12,6 +13,7 @@ mod position;
 mod view;
 
 pub use clock::{Clock, ManualClock, Timestamp};
+pub use creation::{Creation, Fork, ForkRequest};
 pub use error::{Error, Fault, Refusal};
 pub use name::{NameError, StreamName};
 pub use options::{AppendOptions, CreateOptions, Expiry, ProducerStamp, Retention, StorageKind};

@@ -30,6 +30,9 @@ pub enum NameError {
         /// Byte index of the character.
         at: usize,
     },
+    /// The name is one that the broker keeps for itself.
+    #[error("stream names under `__ds/` are reserved for the broker: use another")]
+    Reserved,
 }
 
 impl StreamName {
@@ -37,6 +40,20 @@ impl StreamName {
     pub fn new(name: &str) -> Result<Self, NameError> {
         Self::check(name)?;
         Ok(Self(Arc::from(name)))
+    }
+
+    /// As [`StreamName::new`], for a name that a client gave: a reserved one is refused.
+    pub fn of_client(name: &str) -> Result<Self, NameError> {
+        Self::check_client(name)?;
+        Self::new(name)
+    }
+
+    /// Refuses reserved names, without looking at what else is wrong with one.
+    pub fn check_client(name: &str) -> Result<(), NameError> {
+        if is_reserved(name) {
+            return Err(NameError::Reserved);
+        }
+        Ok(())
     }
 
     /// Says whether `name` could be a stream name, without taking it.
@@ -56,10 +73,24 @@ impl StreamName {
         }
     }
 
+    /// The first segment of names that the broker keeps for itself.
+    pub const RESERVED: &'static str = "__ds";
+
+    /// True of a name that no client may use: the broker keeps state of its own there.
+    pub fn is_reserved(&self) -> bool {
+        is_reserved(&self.0)
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// True of names in the reserved segment.
+fn is_reserved(name: &str) -> bool {
+    name.strip_prefix(StreamName::RESERVED)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl Borrow<str> for StreamName {

@@ -84,6 +84,8 @@ pub struct ProducerStamp {
 /// What may accompany an append.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AppendOptions {
+    /// Media type of the records; refuse if it is not the stream's. Parameters and case do not matter.
+    pub content_type: Option<Str>,
     /// Opaque sequence string; must be byte-wise greater than the last accepted on the stream.
     pub seq: Option<Bytes>,
     /// Idempotent producer stamp.

@@ -24,6 +24,8 @@ pub struct Created {
     pub existed: bool,
     /// The tail.
     pub tail: Position,
+    /// The stream is closed.
+    pub closed: bool,
 }
 
 /// Answer of an append.
@@ -35,6 +37,8 @@ pub struct Appended {
     pub duplicate: bool,
     /// The stream is closed now.
     pub closed: bool,
+    /// The last seq accepted of the append's producer in its epoch.
+    pub producer_seq: Option<u64>,
 }
 
 /// Answer of a close.

@@ -113,7 +113,7 @@ fn try_submit(broker: &Broker, slot: &Arc<Slot>, intent: &Intent) -> Option<Pend
 fn plan(slot: u16, present: Option<&Life>, intent: &Intent) -> (Command, Reply) {
     let gone = Err(Error::Refused(Refusal::NotFound));
     match intent {
-        Intent::Create(options) => (Command::Create(options.clone()), created(present, options)),
+        Intent::Create(options) => (Command::create(options.clone()), created(present, options)),
         Intent::Close => {
             let closed = present.map(|life| Answer::Closed(Closed { tail: life.tail() }));
             (Command::Close, closed.map_or(gone, Ok))
@@ -143,7 +143,10 @@ fn plan(slot: u16, present: Option<&Life>, intent: &Intent) -> (Command, Reply) 
                 ..AppendOptions::default()
             };
             let duplicate = *stamp == Stamp::Again && seq.is_some_and(|next| next > 0);
-            let expected = present.map_or(gone, |life| appended(life, &batch, duplicate, *close));
+            let stamped = options.producer.as_ref().map(|stamp| stamp.seq);
+            let expected = present.map_or(gone, |life| {
+                appended(life, &batch, duplicate, *close, stamped)
+            });
             (Command::Append { batch, options }, expected)
         }
     }
@@ -179,22 +182,31 @@ fn created(present: Option<&Life>, options: &CreateOptions) -> Reply {
         None => Ok(Answer::Created(Created {
             existed: false,
             tail: streamkeeper::types::Position::START,
+            closed: false,
         })),
         Some(life) if life.options == *options => Ok(Answer::Created(Created {
             existed: true,
             tail: life.tail(),
+            closed: life.closed,
         })),
         Some(_) => Err(Error::Refused(Refusal::AlreadyExists)),
     }
 }
 
-fn appended(life: &Life, batch: &RecordBlock, duplicate: bool, close: bool) -> Reply {
+fn appended(
+    life: &Life,
+    batch: &RecordBlock,
+    duplicate: bool,
+    close: bool,
+    producer_seq: Option<u64>,
+) -> Reply {
     let tail = life.tail();
     if duplicate {
         return Ok(Answer::Appended(Appended {
             tail,
             duplicate,
             closed: life.closed,
+            producer_seq,
         }));
     }
     if life.closed {
@@ -204,6 +216,7 @@ fn appended(life: &Life, batch: &RecordBlock, duplicate: bool, close: bool) -> R
         tail: tail.advanced(batch.count().into(), batch.payload_bytes()),
         duplicate,
         closed: close,
+        producer_seq,
     }))
 }
 

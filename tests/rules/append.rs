@@ -34,7 +34,8 @@ fn an_append_answers_the_tail_after_it_by_record_and_byte() {
         Appended {
             tail,
             duplicate: false,
-            closed: false
+            closed: false,
+            producer_seq: None,
         }
     );
     assert_eq!(subject.stream().tail, tail);

@@ -34,7 +34,7 @@ impl Subject {
     pub(crate) fn with(options: CreateOptions) -> Self {
         let mut subject = Self::absent();
         subject
-            .run(Command::Create(options))
+            .run(Command::create(options))
             .expect("the options are possible");
         subject
     }

@@ -11,7 +11,7 @@ use streamkeeper::types::{
 use super::common::{Subject, of_type};
 
 fn refused_option(options: CreateOptions) -> &'static str {
-    let answer = Subject::absent().run(Command::Create(options));
+    let answer = Subject::absent().run(Command::create(options));
     let Err(Refusal::InvalidOption { option, .. }) = answer else {
         unreachable!("expected an invalid option, got {answer:?}");
     };
@@ -21,10 +21,11 @@ fn refused_option(options: CreateOptions) -> &'static str {
 #[test]
 fn a_new_stream_is_open_and_empty() {
     let mut subject = Subject::absent();
-    let answer = subject.run(Command::Create(of_type("text/plain")));
+    let answer = subject.run(Command::create(of_type("text/plain")));
     let created = Created {
         existed: false,
         tail: Position::START,
+        closed: false,
     };
     assert_eq!(answer, Ok(Answer::Created(created)));
     let metadata = subject.stream().metadata();
@@ -40,13 +41,14 @@ fn a_new_stream_is_open_and_empty() {
 fn creating_again_with_the_same_configuration_answers_that_it_existed() {
     let mut subject = Subject::with(of_type("text/plain; charset=utf-8"));
     subject.append(&["one"]).unwrap();
-    let answer = subject.run(Command::Create(of_type("TEXT/Plain; charset=utf-8")));
+    let answer = subject.run(Command::create(of_type("TEXT/Plain; charset=utf-8")));
     let tail = subject.stream().tail;
     assert_eq!(
         answer,
         Ok(Answer::Created(Created {
             existed: true,
-            tail
+            tail,
+            closed: false,
         }))
     );
     assert!(subject.effects.is_empty());
@@ -64,7 +66,7 @@ fn parameters_of_the_content_type_compare_as_given() {
         "text/plain; charset=UTF-8",
         "text/html; charset=utf-8",
     ] {
-        let answer = subject.run(Command::Create(of_type(other)));
+        let answer = subject.run(Command::create(of_type(other)));
         assert_eq!(answer, Err(Refusal::AlreadyExists), "{other}");
     }
 }
@@ -90,7 +92,7 @@ fn any_other_configuration_already_exists() {
         },
     ];
     for options in others {
-        let answer = Subject::plain().run(Command::Create(options.clone()));
+        let answer = Subject::plain().run(Command::create(options.clone()));
         assert_eq!(answer, Err(Refusal::AlreadyExists), "{options:?}");
     }
 }
@@ -100,13 +102,14 @@ fn a_closed_stream_still_exists() {
     let mut subject = Subject::plain();
     subject.append(&["one"]).unwrap();
     subject.run(Command::Close).unwrap();
-    let answer = subject.run(Command::Create(CreateOptions::default()));
+    let answer = subject.run(Command::create(CreateOptions::default()));
     let tail = subject.stream().tail;
     assert_eq!(
         answer,
         Ok(Answer::Created(Created {
             existed: true,
-            tail
+            tail,
+            closed: true,
         }))
     );
     assert!(subject.stream().closed);
@@ -182,7 +185,7 @@ fn options_at_the_edge_of_their_range_are_taken() {
             ..of_type(" ~")
         },
     ] {
-        let answer = Subject::absent().run(Command::Create(options.clone()));
+        let answer = Subject::absent().run(Command::create(options.clone()));
         assert!(
             matches!(answer, Ok(Answer::Created(_))),
             "{options:?}: {answer:?}"
@@ -212,7 +215,7 @@ fn a_stream_created_after_a_delete_is_another_incarnation() {
     subject.append(&["one"]).unwrap();
     assert_eq!(subject.run(Command::Delete), Ok(Answer::Deleted));
     assert_eq!(subject.state, None);
-    subject.run(Command::Create(of_type("text/plain"))).unwrap();
+    subject.run(Command::create(of_type("text/plain"))).unwrap();
     assert_eq!(subject.stream().id, StreamId(2));
     assert_eq!(subject.tail(), 0);
 }

@@ -99,10 +99,11 @@ fn an_expired_stream_makes_room_for_a_new_one_in_one_step() {
     let mut subject = with_ttl();
     subject.append(&["old"]).unwrap();
     subject.advance(Duration::from_secs(10));
-    let answer = subject.run(Command::Create(of_type("text/plain")));
+    let answer = subject.run(Command::create(of_type("text/plain")));
     let created = Created {
         existed: false,
         tail: Position::START,
+        closed: false,
     };
     assert_eq!(answer, Ok(Answer::Created(created)));
     assert!(matches!(
@@ -126,9 +127,10 @@ fn the_same_configuration_is_created_anew_once_expired() {
     let created = Created {
         existed: false,
         tail: Position::START,
+        closed: false,
     };
     assert_eq!(
-        subject.run(Command::Create(options)),
+        subject.run(Command::create(options)),
         Ok(Answer::Created(created))
     );
 }

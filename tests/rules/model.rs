@@ -98,6 +98,7 @@ impl Model {
             return Ok(Answer::Created(Created {
                 existed: true,
                 tail,
+                closed: stream.closed(),
             }));
         }
         self.stream = Some(Stream {
@@ -111,6 +112,7 @@ impl Model {
         Ok(Answer::Created(Created {
             existed: false,
             tail: Position::START,
+            closed: false,
         }))
     }
 

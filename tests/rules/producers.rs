@@ -185,6 +185,6 @@ fn a_stream_created_again_knows_no_producers() {
     subject.produce("p", 3, 0).unwrap();
     let options = (*subject.stream().options).clone();
     subject.run(Command::Delete).unwrap();
-    subject.run(Command::Create(options)).unwrap();
+    subject.run(Command::create(options)).unwrap();
     assert!(!subject.produce("p", 0, 0).unwrap().duplicate);
 }

@@ -200,7 +200,7 @@ impl Bench {
 
 fn command(asked: &Asked, model: &Model) -> Command {
     match asked {
-        Asked::Create(options) => Command::Create(options.clone()),
+        Asked::Create(options) => Command::create(options.clone()),
         Asked::Append { inputs, options } => Command::Append {
             batch: RecordBlock::from_payloads(inputs.iter().map(|input| &input.bytes)),
             options: AppendOptions::clone(options),

@@ -104,6 +104,7 @@ pub(crate) fn ask(step: &Step, state: Option<&StreamState>, now: Timestamp) -> O
         } => Asked::Append {
             inputs: inputs.clone(),
             options: AppendOptions {
+                content_type: None,
                 seq: seq.as_ref().map(|pick| pick_seq(pick, state)),
                 producer: producer.as_ref().map(|pick| pick_producer(pick, state)),
                 expected_tail: tail.map(|change| {

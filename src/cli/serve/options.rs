@@ -47,6 +47,7 @@ pub(super) fn broker(
     readiness: watch::Sender<Readiness>,
 ) -> BrokerOptions {
     BrokerOptions {
+        default_storage: config.storage,
         rules: RuleLimits {
             record_bytes_max: config.record_bytes_max.into(),
             ..RuleLimits::default()

@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use super::Context;
+use super::{Context, create};
 use crate::rules::effect::{Answer, Decision, Effect, Effects};
 use crate::rules::json;
 use crate::rules::state::StreamState;
@@ -20,9 +20,12 @@ pub(super) fn append(
 ) -> Result<Decision, Refusal> {
     let mut evicted = None;
     if let Some(stamp) = &options.producer {
-        match check_producer(stream, stamp, context)? {
-            ControlFlow::Break(Duplicate) => return Ok(duplicate(stream)),
-            ControlFlow::Continue(idle_since) => evicted = idle_since,
+        match check_producer(stream, stamp, context) {
+            Ok(ControlFlow::Break(Duplicate { last })) => return Ok(duplicate(stream, last)),
+            Ok(ControlFlow::Continue(idle_since)) => evicted = idle_since,
+            // That it is closed is what the producer must know: no other stamp would help.
+            Err(_) if stream.closed => return Err(closed(stream)),
+            Err(refusal) => return Err(refusal),
         }
     }
     check_stream(stream, &options)?;
@@ -38,8 +41,10 @@ pub(super) fn append(
     Ok(accept(stream, batch, options, evicted, context.now))
 }
 
-/// The append was accepted before.
-struct Duplicate;
+/// The append was accepted before; `last` is the producer's last accepted seq.
+struct Duplicate {
+    last: u64,
+}
 
 /// Judges the producer's stamp. Going on may mean that producers idle since some time must be forgotten to make room.
 fn check_producer(
@@ -62,7 +67,7 @@ fn check_producer(
         };
     }
     if stamp.seq <= known.seq {
-        return Ok(ControlFlow::Break(Duplicate));
+        return Ok(ControlFlow::Break(Duplicate { last: known.seq }));
     }
     // `known.seq` is less than another u64, so it has a successor.
     let expected = known.seq.saturating_add(1);
@@ -103,9 +108,14 @@ fn check_new_producer(
 
 fn check_stream(stream: &StreamState, options: &AppendOptions) -> Result<(), Refusal> {
     if stream.closed {
-        return Err(Refusal::StreamClosed {
-            tail: stream.tail.offset,
-        });
+        return Err(closed(stream));
+    }
+    if let Some(content_type) = &options.content_type {
+        let expected = &stream.options.content_type;
+        if !create::is_same_media_type(content_type, expected) {
+            let expected = expected.clone();
+            return Err(Refusal::ContentTypeMismatch { expected });
+        }
     }
     if options
         .expected_tail
@@ -121,7 +131,13 @@ fn check_stream(stream: &StreamState, options: &AppendOptions) -> Result<(), Ref
     }
 }
 
-fn check_record_sizes(batch: &RecordBlock, limit: u64) -> Result<(), Refusal> {
+fn closed(stream: &StreamState) -> Refusal {
+    Refusal::StreamClosed {
+        tail: stream.tail.offset,
+    }
+}
+
+pub(super) fn check_record_sizes(batch: &RecordBlock, limit: u64) -> Result<(), Refusal> {
     // Cheap and almost always enough: no record is larger than all of them together.
     if batch.payload_bytes() <= limit {
         return Ok(());
@@ -133,11 +149,12 @@ fn check_record_sizes(batch: &RecordBlock, limit: u64) -> Result<(), Refusal> {
     }
 }
 
-fn duplicate(stream: &StreamState) -> Decision {
+fn duplicate(stream: &StreamState, last: u64) -> Decision {
     Decision::unchanged(Answer::Appended(Appended {
         tail: stream.tail,
         duplicate: true,
         closed: stream.closed,
+        producer_seq: Some(last),
     }))
 }
 
@@ -151,6 +168,7 @@ fn accept(
     let tail = stream
         .tail
         .advanced(u64::from(batch.count()), batch.payload_bytes());
+    let producer_seq = options.producer.as_ref().map(|stamp| stamp.seq);
     let mut effects = Effects::new();
     if !batch.is_empty() {
         effects.push(Effect::Appended { batch, at: now });
@@ -176,6 +194,7 @@ fn accept(
         tail,
         duplicate: false,
         closed: options.close,
+        producer_seq,
     };
     Decision {
         effects,

@@ -8,31 +8,31 @@ use std::sync::Arc;
 use streamkeeper_protocol::limits::CONTENT_TYPE_BYTES_MAX;
 
 use super::Context;
+use super::append::check_record_sizes;
 use crate::rules::effect::{Answer, Decision, Effect, Effects};
+use crate::rules::json;
 use crate::rules::state::StreamState;
 use crate::types::{
-    CreateOptions, Created, DeleteReason, Expiry, Position, Refusal, Str, Timestamp,
+    CreateOptions, Created, Creation, DeleteReason, Expiry, Fork, Position, RecordBlock, Refusal,
+    Str, Timestamp,
 };
 
 /// `live` is the stream that exists and has not expired; `occupied` says that one exists at all.
 pub(super) fn create(
     live: Option<&StreamState>,
     occupied: bool,
-    mut options: CreateOptions,
+    creation: Creation,
     context: &Context,
 ) -> Result<Decision, Refusal> {
     let now = context.now;
-    validate(&options, now)?;
+    validate(&creation.options, now)?;
     if let Some(stream) = live {
-        if !is_same_configuration(&stream.options, &options) {
-            return Err(Refusal::AlreadyExists);
-        }
-        let created = Created {
-            existed: true,
-            tail: stream.tail,
-        };
-        return Ok(Decision::unchanged(Answer::Created(created)));
+        return confirm(stream, &creation);
     }
+    if let Some(fork) = &creation.fork {
+        validate_fork(fork, &creation.options)?;
+    }
+    let batch = first_records(&creation, context)?;
     let mut effects = Effects::new();
     if occupied {
         effects.push(Effect::Deleted {
@@ -40,22 +40,76 @@ pub(super) fn create(
             at: now,
         });
     }
-    // The content type is copied: a slice would keep the whole frame it came in alive as long as the stream.
-    options.content_type = Str::from(&*options.content_type);
-    let options = Arc::new(options);
-    effects.push(Effect::Created {
-        id: context.next_id,
-        options,
-        at: now,
-    });
+    let closed = creation.closed == Some(true);
+    let fork = creation.fork.map(Arc::new);
+    let start = fork.as_ref().map_or(Position::START, |fork| fork.at);
     let created = Created {
         existed: false,
-        tail: Position::START,
+        tail: start.advanced(u64::from(batch.count()), batch.payload_bytes()),
+        closed,
     };
+    let mut options = creation.options;
+    // The content type is copied: a slice would keep the whole frame it came in alive as long as the stream.
+    options.content_type = Str::from(&*options.content_type);
+    effects.push(Effect::Created {
+        id: context.next_id,
+        options: Arc::new(options),
+        at: now,
+        fork,
+    });
+    if !batch.is_empty() {
+        effects.push(Effect::Appended { batch, at: now });
+    }
+    if closed {
+        effects.push(Effect::Closed { at: now });
+    }
     Ok(Decision {
         effects,
         answer: Answer::Created(created),
     })
+}
+
+/// The answer if the stream is there already.
+fn confirm(stream: &StreamState, creation: &Creation) -> Result<Decision, Refusal> {
+    let same = is_same_configuration(stream, creation)
+        && creation.closed.is_none_or(|closed| closed == stream.closed);
+    if !same {
+        return Err(Refusal::AlreadyExists);
+    }
+    Ok(Decision::unchanged(Answer::Created(Created {
+        existed: true,
+        tail: stream.tail,
+        closed: stream.closed,
+    })))
+}
+
+/// The records a stream begins with. In JSON mode an empty array is no record, and no error here.
+fn first_records(creation: &Creation, context: &Context) -> Result<RecordBlock, Refusal> {
+    let mut batch = creation.batch.clone();
+    if !batch.is_empty() && json::is_json(creation.options.content_type.as_bytes()) {
+        batch = match json::flatten(batch) {
+            Err(Refusal::EmptyBatch) => RecordBlock::default(),
+            flattened => flattened?,
+        };
+    }
+    check_record_sizes(&batch, context.limits.record_bytes_max)?;
+    Ok(batch)
+}
+
+fn validate_fork(fork: &Fork, options: &CreateOptions) -> Result<(), Refusal> {
+    if fork.depth > Fork::DEPTH_MAX {
+        return Err(Refusal::InvalidOption {
+            option: "fork",
+            reason: "the chain of forks is too long: fork one of its earlier streams",
+        });
+    }
+    if !options.retention.is_unlimited() {
+        return Err(Refusal::InvalidOption {
+            option: "retention",
+            reason: "a fork keeps what it shares with its source: it cannot have a retention of its own",
+        });
+    }
+    Ok(())
 }
 
 fn validate(options: &CreateOptions, now: Timestamp) -> Result<(), Refusal> {
@@ -88,11 +142,17 @@ fn validate(options: &CreateOptions, now: Timestamp) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn is_same_configuration(one: &CreateOptions, other: &CreateOptions) -> bool {
+fn is_same_configuration(stream: &StreamState, creation: &Creation) -> bool {
+    let (one, other) = (&*stream.options, &creation.options);
+    let forks = |fork: &Fork| fork.request.clone();
+    let fork = stream.fork.as_deref();
+    // A fork that was created without an expiry has its source's.
+    let inherited = fork.is_some_and(|fork| fork.inherits_expiry) && other.expiry == Expiry::Never;
     is_same_content_type(&one.content_type, &other.content_type)
-        && one.expiry == other.expiry
+        && (one.expiry == other.expiry || inherited)
         && one.retention == other.retention
         && one.storage == other.storage
+        && fork.map(forks) == creation.fork.as_ref().map(forks)
 }
 
 /// Media types compare without regard to case; their parameters may be case-sensitive, so they compare as given.
@@ -100,6 +160,13 @@ fn is_same_content_type(one: &str, other: &str) -> bool {
     let (one, one_parameters) = split_parameters(one);
     let (other, other_parameters) = split_parameters(other);
     one.eq_ignore_ascii_case(other) && one_parameters == other_parameters
+}
+
+/// As for a record: of the same type, whatever the parameters say.
+pub fn is_same_media_type(one: &str, other: &str) -> bool {
+    split_parameters(one)
+        .0
+        .eq_ignore_ascii_case(split_parameters(other).0)
 }
 
 fn split_parameters(content_type: &str) -> (&str, Option<&str>) {

@@ -16,6 +16,7 @@ pub(super) async fn an_append_answers_the_new_tail<S: Subject>(f: Fixture<'_, S>
         tail: at(1, 1),
         duplicate: false,
         closed: false,
+        producer_seq: None,
     };
     same("the answer to one record of one byte", &first, &expected)?;
     let second = f.append(&["bcd", "", "ef"]).await?;

@@ -74,6 +74,7 @@ pub(super) async fn append_and_close_is_one_step<S: Subject>(f: Fixture<'_, S>) 
         tail: at(3, 3),
         duplicate: false,
         closed: true,
+        producer_seq: None,
     };
     same(
         "the answer",
@@ -96,6 +97,7 @@ pub(super) async fn an_empty_batch_may_close<S: Subject>(f: Fixture<'_, S>) -> R
         tail,
         duplicate: false,
         closed: true,
+        producer_seq: None,
     };
     same(
         "the answer",

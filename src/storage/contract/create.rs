@@ -16,6 +16,7 @@ pub(super) async fn a_new_stream_is_open_and_empty<S: Subject>(f: Fixture<'_, S>
         &Created {
             existed: false,
             tail: Position::START,
+            closed: false,
         },
     )?;
     same("the tail", &f.tail().await?, &Position::START)?;
@@ -44,6 +45,7 @@ pub(super) async fn creating_again_with_the_same_options_confirms<S: Subject>(
         &Created {
             existed: true,
             tail,
+            closed: false,
         },
     )?;
     f.holds(&["a", "bc"]).await
@@ -121,6 +123,7 @@ pub(super) async fn a_closed_stream_exists<S: Subject>(f: Fixture<'_, S>) -> Ran
         &Created {
             existed: true,
             tail,
+            closed: true,
         },
     )?;
     same("closed", &f.metadata().await?.closed, &true)

@@ -38,6 +38,7 @@ pub(super) async fn a_stream_created_again_starts_at_zero<S: Subject>(f: Fixture
         &Created {
             existed: false,
             tail: Position::START,
+            closed: false,
         },
     )?;
     let metadata = f.metadata().await?;

@@ -103,6 +103,7 @@ pub(super) async fn an_expired_stream_is_created_anew<S: Subject>(f: Fixture<'_,
         &Created {
             existed: false,
             tail: Position::START,
+            closed: false,
         },
     )?;
     let metadata = f.metadata().await?;
@@ -128,6 +129,7 @@ pub(super) async fn an_expired_stream_may_be_created_with_the_same_options<S: Su
         &Created {
             existed: false,
             tail: Position::START,
+            closed: false,
         },
     )?;
     f.holds(&[]).await?;

@@ -60,6 +60,7 @@ pub(super) async fn every_accepted_seq_is_a_duplicate<S: Subject>(f: Fixture<'_,
             tail,
             duplicate: true,
             closed: false,
+            producer_seq: Some(2),
         };
         same("the answer to a late retry", &again, &expected)?;
     }
@@ -179,6 +180,7 @@ pub(super) async fn a_duplicate_is_confirmed_on_a_closed_stream<S: Subject>(
         tail,
         duplicate: true,
         closed: true,
+        producer_seq: Some(0),
     };
     same("the answer to the retry", &again, &expected)?;
     refuse(&f, 0, 1, Refusal::StreamClosed { tail: tail.offset }).await

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::BufMut;
 
 use super::reader::{Reader, put_bytes, put_position};
-use super::{CodecError, options};
+use super::{CodecError, fork, options};
 use crate::rules::Effect;
 use crate::types::{DeleteReason, Str, StreamId, Timestamp};
 
@@ -24,12 +24,18 @@ pub(super) enum Kind {
     Touched = 7,
     Trimmed = 8,
     Deleted = 9,
+    /// As `Created`, with where it forks off another stream.
+    Forked = 10,
+    ForkTaken = 11,
+    ForkReleased = 12,
+    Retired = 13,
 }
 
 impl Kind {
     pub(super) fn of(effect: &Effect) -> Self {
         match effect {
-            Effect::Created { .. } => Self::Created,
+            Effect::Created { fork: None, .. } => Self::Created,
+            Effect::Created { fork: Some(_), .. } => Self::Forked,
             Effect::Appended { .. } => Self::Run,
             Effect::ProducerAdvanced { .. } => Self::ProducerAdvanced,
             Effect::ProducersEvicted { .. } => Self::ProducersEvicted,
@@ -37,6 +43,9 @@ impl Kind {
             Effect::Closed { .. } => Self::Closed,
             Effect::Touched { .. } => Self::Touched,
             Effect::Trimmed { .. } => Self::Trimmed,
+            Effect::ForkTaken => Self::ForkTaken,
+            Effect::ForkReleased => Self::ForkReleased,
+            Effect::Retired { .. } => Self::Retired,
             Effect::Deleted { .. } => Self::Deleted,
         }
     }
@@ -56,6 +65,10 @@ impl TryFrom<u8> for Kind {
             7 => Self::Touched,
             8 => Self::Trimmed,
             9 => Self::Deleted,
+            10 => Self::Forked,
+            11 => Self::ForkTaken,
+            12 => Self::ForkReleased,
+            13 => Self::Retired,
             _ => return Err(CodecError::UnknownKind { kind }),
         })
     }
@@ -65,10 +78,18 @@ impl TryFrom<u8> for Kind {
 pub(super) fn put(out: &mut impl BufMut, name: &str, effect: &Effect) {
     match effect {
         // The id is the entry's.
-        Effect::Created { id: _, options, at } => {
+        Effect::Created {
+            id: _,
+            options,
+            at,
+            fork,
+        } => {
             out.put_u64(at.0);
             put_bytes(out, name.as_bytes());
             options::put(out, options);
+            if let Some(fork) = fork {
+                fork::put(out, fork);
+            }
         }
         Effect::Appended { .. } => unreachable!("records go through begin_run and push_records"),
         Effect::ProducerAdvanced { id, epoch, seq, at } => {
@@ -81,7 +102,8 @@ pub(super) fn put(out: &mut impl BufMut, name: &str, effect: &Effect) {
         Effect::SeqAdvanced { seq } => put_bytes(out, seq),
         Effect::Closed { at } | Effect::Touched { at } => out.put_u64(at.0),
         Effect::Trimmed { to } => put_position(out, *to),
-        Effect::Deleted { reason, at } => {
+        Effect::ForkTaken | Effect::ForkReleased => {}
+        Effect::Retired { reason, at } | Effect::Deleted { reason, at } => {
             out.put_u64(at.0);
             out.put_u8(match reason {
                 DeleteReason::Requested => 0,
@@ -95,15 +117,22 @@ pub(super) fn put(out: &mut impl BufMut, name: &str, effect: &Effect) {
 pub(super) fn read_created(
     stream: StreamId,
     body: &mut Reader<'_>,
+    forked: bool,
 ) -> Result<(Effect, Str), CodecError> {
     let at = Timestamp(body.u64()?);
     let name = Str::from(body.text("name")?);
     let options = Arc::new(options::read(body)?);
+    let fork = if forked {
+        Some(Arc::new(fork::read(body)?))
+    } else {
+        None
+    };
     Ok((
         Effect::Created {
             id: stream,
             options,
             at,
+            fork,
         },
         name,
     ))
@@ -115,7 +144,8 @@ pub(super) fn read_producer_advanced(body: &mut Reader<'_>) -> Result<Effect, Co
     Ok(Effect::ProducerAdvanced { id, epoch, seq, at })
 }
 
-pub(super) fn read_deleted(body: &mut Reader<'_>) -> Result<Effect, CodecError> {
+/// Reads the end of a stream: why and when.
+pub(super) fn read_end(body: &mut Reader<'_>) -> Result<(DeleteReason, Timestamp), CodecError> {
     let at = Timestamp(body.u64()?);
     let reason = match body.u8()? {
         0 => DeleteReason::Requested,
@@ -126,5 +156,5 @@ pub(super) fn read_deleted(body: &mut Reader<'_>) -> Result<Effect, CodecError> 
             });
         }
     };
-    Ok(Effect::Deleted { reason, at })
+    Ok((reason, at))
 }

@@ -202,7 +202,7 @@ pub enum Entry {
 pub fn entries(
     row: &Bytes,
 ) -> Result<impl Iterator<Item = Result<(StreamId, Entry), CodecError>> + use<>, CodecError> {
-    let body = check_seal(row, JOURNAL_VERSION)?;
+    let (_, body) = check_seal(row, JOURNAL_VERSION)?;
     let mut rest = row.slice_ref(body);
     Ok(std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -253,8 +253,9 @@ fn read_effect(kind: Kind, stream: StreamId, body: &[u8]) -> Result<Entry, Codec
     let mut body = Reader::new(body);
     let mut name = Str::default();
     let effect = match kind {
-        Kind::Created => {
-            let (effect, created) = effect::read_created(stream, &mut body)?;
+        Kind::Created | Kind::Forked => {
+            let forked = kind == Kind::Forked;
+            let (effect, created) = effect::read_created(stream, &mut body, forked)?;
             name = created;
             effect
         }
@@ -275,7 +276,16 @@ fn read_effect(kind: Kind, stream: StreamId, body: &[u8]) -> Result<Entry, Codec
         Kind::Trimmed => Effect::Trimmed {
             to: body.position()?,
         },
-        Kind::Deleted => effect::read_deleted(&mut body)?,
+        Kind::ForkTaken => Effect::ForkTaken,
+        Kind::ForkReleased => Effect::ForkReleased,
+        Kind::Retired => {
+            let (reason, at) = effect::read_end(&mut body)?;
+            Effect::Retired { reason, at }
+        }
+        Kind::Deleted => {
+            let (reason, at) = effect::read_end(&mut body)?;
+            Effect::Deleted { reason, at }
+        }
     };
     body.end()?;
     Ok(Entry::Effect { effect, name })

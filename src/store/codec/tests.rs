@@ -189,17 +189,25 @@ fn a_row_is_empty_until_something_is_written() {
 
 #[test]
 fn a_newer_format_is_refused_by_its_version() {
-    let newer = Err(CodecError::Version { found: 2, known: 1 });
-    assert_eq!(read_all(&sealed(2, &[])).map(drop), newer);
-    assert_eq!(decode_state(&sealed(2, &[])).map(drop), newer);
-    assert_eq!(decode_producer(&sealed(2, &[])).map(drop), newer);
+    let newer = |known| {
+        let found = known + 1;
+        (
+            sealed(found, &[]),
+            Err(CodecError::Version { found, known }),
+        )
+    };
+    let (row, refused) = newer(1);
+    assert_eq!(read_all(&row).map(drop), refused);
+    assert_eq!(decode_producer(&row).map(drop), refused);
+    let (row, refused) = newer(STATE_VERSION);
+    assert_eq!(decode_state(&row).map(drop), refused);
 }
 
 #[test]
 fn an_unknown_kind_is_an_error_and_the_last_item() {
-    let mut entries = entries(&sealed(1, &entry_header(10, 0))).unwrap();
+    let mut entries = entries(&sealed(1, &entry_header(14, 0))).unwrap();
     let first = entries.next().map(|entry| entry.map(drop));
-    assert_eq!(first, Some(Err(CodecError::UnknownKind { kind: 10 })));
+    assert_eq!(first, Some(Err(CodecError::UnknownKind { kind: 14 })));
     assert!(entries.next().is_none());
 }
 
@@ -237,6 +245,12 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let pairs = hex.as_bytes().chunks(2);
+    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    pairs.map(byte).collect()
+}
+
 /// The layout of version 1, byte for byte: rows on disk outlive the code that wrote them.
 #[test]
 fn version_1_of_a_journal_row_has_not_changed() {
@@ -271,7 +285,7 @@ fn version_1_of_a_journal_row_has_not_changed() {
 }
 
 #[test]
-fn version_1_of_a_state_has_not_changed() {
+fn versions_1_and_2_of_a_state_have_not_changed() {
     let options = CreateOptions {
         content_type: Str::from("a/b"),
         expiry: Expiry::Ttl(9),
@@ -289,20 +303,23 @@ fn version_1_of_a_state_has_not_changed() {
             offset: Offset(5),
             byte: 4,
         },
-        ..StreamState::new(STREAM, Arc::new(options), Timestamp(3))
+        ..StreamState::new(STREAM, Arc::new(options), Timestamp(3), None)
     };
     let options = "00000003 612f62 01 0000000000000009 01 0000000000000008 00000007 00 \
                    01 0000000000000006 00";
     let rest = "0000000000000003 0000000000000003 00 0000000000000000 0000000000000000 \
                 0000000000000005 0000000000000004 01 01 00000001 73";
-    let expected = format!("01 0000000000000007 00000001 6e {options} {rest}").replace(' ', "");
-    assert_eq!(hex(&encode_state(&state, "n")[4..]), expected);
+    let version_1 = format!("0000000000000007 00000001 6e {options} {rest}").replace(' ', "");
+    let version_2 = format!("02 {version_1} 00 0000000000000000 00").replace(' ', "");
+    assert_eq!(hex(&encode_state(&state, "n")[4..]), version_2);
+    let stored = sealed(1, &bytes_of(&version_1));
+    assert_eq!(decode_state(&stored), Ok((state, "n".to_owned())));
 }
 
 /// A duration of this many seconds has no room for the second that a billion nanoseconds carry.
 #[test]
 fn nanoseconds_that_make_a_second_are_refused() {
-    let mut state = StreamState::new(STREAM, Arc::default(), Timestamp(0));
+    let mut state = StreamState::new(STREAM, Arc::default(), Timestamp(0), None);
     let max_age = Some(Duration::new(u64::MAX, 999_999_999));
     let retention = Retention {
         max_age,

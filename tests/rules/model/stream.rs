@@ -84,18 +84,22 @@ impl Stream {
         now: u64,
     ) -> Result<Appended, Refusal> {
         let tail = self.position(self.records.len());
-        if let Some(stamp) = &options.producer
-            && self.has_accepted(stamp, limits, now)?
-        {
+        let accepted = match &options.producer {
+            Some(stamp) => self.has_accepted(stamp, limits, now),
+            None => Ok(None),
+        };
+        if let Ok(Some(last)) = accepted {
             return Ok(Appended {
                 tail,
                 duplicate: true,
                 closed: self.closed(),
+                producer_seq: Some(last),
             });
         }
         if self.closed() {
             return Err(Refusal::StreamClosed { tail: tail.offset });
         }
+        accepted?;
         if options
             .expected_tail
             .is_some_and(|expected| expected.0 != tail.offset.0)
@@ -141,6 +145,7 @@ impl Stream {
             tail,
             duplicate: false,
             closed: options.close,
+            producer_seq: options.producer.as_ref().map(|stamp| stamp.seq),
         })
     }
 
@@ -150,7 +155,7 @@ impl Stream {
         stamp: &ProducerStamp,
         limits: &RuleLimits,
         now: u64,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<Option<u64>, Refusal> {
         let received = stamp.seq;
         match self.last_stamp(&stamp.id) {
             None if received > 0 => Err(Refusal::ProducerGap {
@@ -165,7 +170,7 @@ impl Stream {
                         limit: limits.producers_max,
                     });
                 }
-                Ok(false)
+                Ok(None)
             }
             Some((last, _)) if stamp.epoch < last.epoch => Err(Refusal::ProducerFenced {
                 current: last.epoch,
@@ -174,15 +179,15 @@ impl Stream {
                 if received > 0 {
                     Err(Refusal::ProducerEpochStart { received })
                 } else {
-                    Ok(false)
+                    Ok(None)
                 }
             }
-            Some((last, _)) if received <= last.seq => Ok(true),
+            Some((last, _)) if received <= last.seq => Ok(Some(last.seq)),
             Some((last, _)) if received > last.seq + 1 => Err(Refusal::ProducerGap {
                 expected: last.seq + 1,
                 received,
             }),
-            Some(_) => Ok(false),
+            Some(_) => Ok(None),
         }
     }
 

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use crate::rules::{Effect, StreamState};
 use crate::types::{
-    CreateOptions, DeleteReason, Expiry, Offset, Position, Retention, StorageKind, Str, StreamId,
-    Timestamp,
+    CreateOptions, DeleteReason, Expiry, Fork, ForkRequest, Offset, Position, Retention,
+    StorageKind, Str, StreamId, StreamName, Timestamp,
 };
 
 pub(super) const STREAM: StreamId = StreamId(7);
@@ -77,14 +77,45 @@ pub(super) fn create_options() -> impl Strategy<Value = CreateOptions> {
     })
 }
 
+fn fork() -> impl Strategy<Value = Fork> {
+    let request = (text(), option::of(position()), any::<u64>());
+    let rest = (
+        any::<u64>(),
+        position(),
+        position(),
+        any::<bool>(),
+        any::<u32>(),
+    );
+    (request, rest).prop_map(|(request, rest)| {
+        let (name, offset, sub_offset) = request;
+        let (source, at, earliest, inherits_expiry, depth) = rest;
+        let name: String = name.chars().filter(|c| !c.is_control()).collect();
+        Fork {
+            request: ForkRequest {
+                source: StreamName::new(&format!("s{name}")).unwrap(),
+                offset,
+                sub_offset,
+            },
+            source: StreamId(source),
+            at,
+            earliest,
+            inherits_expiry,
+            depth,
+        }
+    })
+}
+
 pub(super) fn effect() -> impl Strategy<Value = Effect> {
     let reason = prop_oneof![Just(DeleteReason::Requested), Just(DeleteReason::Expired)];
     let producer = (text(), any::<u64>(), any::<u64>(), timestamp());
     prop_oneof![
-        (create_options(), timestamp()).prop_map(|(options, at)| Effect::Created {
-            id: STREAM,
-            options: Arc::new(options),
-            at,
+        (create_options(), timestamp(), option::of(fork())).prop_map(|(options, at, fork)| {
+            Effect::Created {
+                id: STREAM,
+                options: Arc::new(options),
+                at,
+                fork: fork.map(Arc::new),
+            }
         }),
         producer.prop_map(|(id, epoch, seq, at)| Effect::ProducerAdvanced {
             id: Str::from(id),
@@ -97,6 +128,9 @@ pub(super) fn effect() -> impl Strategy<Value = Effect> {
         timestamp().prop_map(|at| Effect::Closed { at }),
         timestamp().prop_map(|at| Effect::Touched { at }),
         position().prop_map(|to| Effect::Trimmed { to }),
+        Just(Effect::ForkTaken),
+        Just(Effect::ForkReleased),
+        (reason.clone(), timestamp()).prop_map(|(reason, at)| Effect::Retired { reason, at }),
         (reason, timestamp()).prop_map(|(reason, at)| Effect::Deleted { reason, at }),
     ]
 }
@@ -127,17 +161,28 @@ pub(super) fn state() -> impl Strategy<Value = StreamState> {
         any::<bool>(),
         option::of(small_bytes()),
     );
-    (any::<u64>(), create_options(), times, rest).prop_map(|(id, options, times, rest)| {
-        let (created_at, touched_at, last_append_at) = times;
-        let (earliest, tail, closed, last_seq) = rest;
-        StreamState {
-            touched_at,
-            last_append_at,
-            earliest,
-            tail,
-            closed,
-            last_seq,
-            ..StreamState::new(StreamId(id), Arc::new(options), created_at)
-        }
-    })
+    let forks = (option::of(fork()), any::<u64>(), any::<bool>());
+    (any::<u64>(), create_options(), times, rest, forks).prop_map(
+        |(id, options, times, rest, forks)| {
+            let (fork, forks, deleted) = forks;
+            let (created_at, touched_at, last_append_at) = times;
+            let (earliest, tail, closed, last_seq) = rest;
+            StreamState {
+                touched_at,
+                last_append_at,
+                earliest,
+                tail,
+                closed,
+                last_seq,
+                forks,
+                deleted,
+                ..StreamState::new(
+                    StreamId(id),
+                    Arc::new(options),
+                    created_at,
+                    fork.map(Arc::new),
+                )
+            }
+        },
+    )
 }
