@@ -1,6 +1,6 @@
 //! `streamkeeper bench`: a load generator over real sockets.
 //!
-//! Each workload is one file and answers one question; [`broker`] gives it a broker to load (its own process in a
+//! Each workload is one file and answers one question, those over HTTP under [`http`]; [`broker`] gives it a broker to load (its own process in a
 //! fresh directory, unless one is named), [`measure`] counts and times, [`report`] shows the outcome.
 //!
 //! Load and broker share this machine's cores, as an application and its sidecar do. Latencies are taken from the
@@ -10,6 +10,7 @@ mod append;
 mod broker;
 mod catch_up;
 mod deliver;
+mod http;
 mod measure;
 mod plot;
 mod progress;
@@ -22,7 +23,7 @@ use clap::{Args, Subcommand};
 
 use super::failure::Failure;
 use super::output::Output;
-use broker::Broker;
+use broker::{Broker, Face};
 use report::Report;
 
 /// Measure a broker: by default one that is started for it, so that there is nothing to set up
@@ -46,6 +47,7 @@ enum Workload {
     Deliver(WithCommon<deliver::Deliver>),
     CatchUp(WithCommon<catch_up::CatchUp>),
     Streams(WithCommon<streams::Streams>),
+    Http(http::Http),
 }
 
 #[derive(Debug, Args)]
@@ -99,24 +101,43 @@ struct Common {
 
 impl Bench {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        match self.workload {
-            None => run(self.common, async |broker| self.default.run(broker).await).await,
-            Some(Workload::Append(w)) => run(w.common, async |b| w.workload.run(b).await).await,
-            Some(Workload::Serial(w)) => run(w.common, async |b| w.workload.run(b).await).await,
-            Some(Workload::Deliver(w)) => run(w.common, async |b| w.workload.run(b).await).await,
-            Some(Workload::CatchUp(w)) => run(w.common, async |b| w.workload.run(b).await).await,
-            Some(Workload::Streams(w)) => run(w.common, async |b| w.workload.run(b).await).await,
+        let Some(workload) = self.workload else {
+            return run(self.common, Face::Tcp, async |b| self.default.run(b).await).await;
+        };
+        match workload {
+            Workload::Append(w) => {
+                run(w.common, Face::Tcp, async |b| w.workload.run(b).await).await
+            }
+            Workload::Serial(w) => {
+                run(w.common, Face::Tcp, async |b| w.workload.run(b).await).await
+            }
+            Workload::Deliver(w) => {
+                run(w.common, Face::Tcp, async |b| w.workload.run(b).await).await
+            }
+            Workload::CatchUp(w) => {
+                run(w.common, Face::Tcp, async |b| w.workload.run(b).await).await
+            }
+            Workload::Streams(w) => {
+                run(w.common, Face::Tcp, async |b| w.workload.run(b).await).await
+            }
+            Workload::Http(http) => http.run().await,
         }
+    }
+
+    /// Whether one thread makes the load, so that the broker has the rest of the machine.
+    pub(super) fn is_lean(&self) -> bool {
+        matches!(self.workload, Some(Workload::Http(_)))
     }
 }
 
 /// Runs a workload against its broker; Ctrl-C ends it early. What it left behind is removed either way.
 async fn run(
     common: Common,
+    face: Face,
     workload: impl AsyncFnOnce(&Broker) -> Result<Report, Failure>,
 ) -> Result<(), Failure> {
     let json = common.json;
-    let broker = Broker::obtain(common)?;
+    let broker = Broker::obtain(common, face)?;
     let before = broker.usage();
     let outcome = tokio::select! {
         outcome = workload(&broker) => outcome,

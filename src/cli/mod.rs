@@ -86,6 +86,7 @@ impl Command {
             Self::Rm(command) => runtime::client(command.run()),
             Self::Ls(command) => runtime::client(command.run()),
             Self::Stat(command) => runtime::client(command.run()),
+            Self::Bench(command) if command.is_lean() => runtime::client(command.run()),
             Self::Bench(command) => runtime::load(command.run()),
             Self::Healthcheck(command) => runtime::client(command.run()),
             Self::Completions(command) => command.run(),

@@ -24,9 +24,20 @@ pub(super) fn stream_name(name: impl Display) -> String {
     format!("bench-{}-{name}", std::process::id())
 }
 
+/// What of a broker is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Face {
+    /// Where clients of SKP connect.
+    Tcp,
+    /// The HTTP port.
+    Http,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Broker {
+    face: Face,
+    /// Of that face.
     address: String,
     token: Option<String>,
     spawned: Option<Spawned>,
@@ -62,18 +73,22 @@ pub(super) struct Usage {
 }
 
 impl Broker {
-    pub(super) fn obtain(common: Common) -> Result<Self, Failure> {
+    pub(super) fn obtain(common: Common, face: Face) -> Result<Self, Failure> {
         match common.server {
             Some(address) => Ok(Self {
+                face,
                 address,
                 token: common.token,
                 spawned: None,
             }),
-            None => Self::spawn(common),
+            None if face == Face::Http && common.unix => Err(Failure::usage(
+                "--unix: HTTP is served at HOST:PORT only; leave it out",
+            )),
+            None => Self::spawn(common, face),
         }
     }
 
-    fn spawn(common: Common) -> Result<Self, Failure> {
+    fn spawn(common: Common, face: Face) -> Result<Self, Failure> {
         let failed = |error| Failure::io("starting a broker", error);
         let parent = common.dir.unwrap_or_else(std::env::temp_dir);
         let directory = tempfile::Builder::new()
@@ -85,6 +100,10 @@ impl Broker {
         } else {
             String::from("127.0.0.1:0")
         };
+        let http = match face {
+            Face::Tcp => "off",
+            Face::Http => "127.0.0.1:0",
+        };
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         for key in KEYS {
             command.env_remove(key.variable());
@@ -94,7 +113,7 @@ impl Broker {
             .arg("serve")
             .arg("--data")
             .arg(directory.path().join("data"))
-            .args(["--listen", &listen, "--http", "off", "--log-level", "warn"])
+            .args(["--listen", &listen, "--http", http, "--log-level", "warn"])
             .args(&common.serve_args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
@@ -103,15 +122,25 @@ impl Broker {
         let lines = stdout
             .into_iter()
             .flat_map(|stdout| BufReader::new(stdout).lines());
+        let mut http = None;
         let mut said = lines.map_while(Result::ok);
-        let address = said.find_map(|line| line.strip_prefix("listening on ").map(String::from));
-        let Some(address) = address else {
+        let tcp = said.find_map(|line| {
+            let (what, at) = line.split_once(" on ")?;
+            if what == "http" {
+                http = Some(at.to_owned());
+            }
+            (what == "listening").then(|| at.to_owned())
+        });
+        // Whichever is loaded: it serves once it listens for clients of SKP, which it says last.
+        let Some(address) = tcp.and_then(|tcp| if face == Face::Tcp { Some(tcp) } else { http })
+        else {
             return Err(Failure::io(
                 "starting a broker",
                 "it ended at once; see its error above",
             ));
         };
         Ok(Self {
+            face,
             address,
             token: None,
             spawned: Some(Spawned { process, directory }),
@@ -130,9 +159,20 @@ impl Broker {
             .map_err(Failure::during("connecting"))
     }
 
-    /// Deletes the streams of this run from a broker that goes on after it.
+    /// Where it is.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The token to show to it.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// Deletes the streams of this run from a broker that goes on after it. HTTP has no listing: its workloads delete
+    /// what they made.
     pub(super) async fn clean_up(&self) -> Result<(), Failure> {
-        if self.is_spawned() {
+        if self.is_spawned() || self.face == Face::Http {
             return Ok(());
         }
         let during = || Failure::during("deleting the streams of the run");
