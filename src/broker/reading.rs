@@ -54,7 +54,10 @@ impl Broker {
         let deadline = Instant::now().checked_add(limits.wait);
         loop {
             match cursor.load(limits.max_bytes.max(1)).await? {
-                Step::Runs(runs) => return Ok(limited(&cursor, runs, limits.max_records.max(1))),
+                Step::Runs(runs) => {
+                    let runs = fill(&mut cursor, runs.into_vec(), &limits).await?;
+                    return Ok(limited(&cursor, runs, limits.max_records.max(1)));
+                }
                 Step::End {
                     reason: EndReason::Closed,
                     ..
@@ -101,6 +104,32 @@ impl Broker {
             store.shared.discard(&stream);
         }
         Ok(view?)
+    }
+}
+
+/// Reads on up to the limits: one step ends where the store, an ancestor of a fork, or memory does.
+async fn fill(
+    cursor: &mut Cursor,
+    mut runs: Vec<Run>,
+    limits: &ReadLimits,
+) -> Result<Vec<Run>, Error> {
+    loop {
+        let bytes: usize = runs.iter().map(Run::encoded_bytes).sum();
+        let records: u64 = runs.iter().map(|run| u64::from(run.header.count)).sum();
+        let left = limits.max_bytes.saturating_sub(bytes);
+        // A small rest is not worth another step, which may have to read a chunk for it.
+        let full =
+            left < limits.max_bytes / 4 || left == 0 || records >= u64::from(limits.max_records);
+        if full || cursor.next().offset >= cursor.tail().offset {
+            return Ok(runs);
+        }
+        match cursor.load(left).await? {
+            Step::Runs(more) if more.iter().map(Run::encoded_bytes).sum::<usize>() <= left => {
+                runs.extend(more);
+            }
+            // At least one record is handed out, fit or not.
+            Step::Runs(_) | Step::Idle | Step::Behind | Step::End { .. } => return Ok(runs),
+        }
     }
 }
 
