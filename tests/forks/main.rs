@@ -3,6 +3,8 @@
 //! `model` holds the engine to a naive copy of every stream, over random histories with reopens; the cases here name the
 //! rules one by one.
 
+#![expect(clippy::panic, reason = "helpers of tests fail like tests")]
+
 mod model;
 
 use std::sync::Arc;

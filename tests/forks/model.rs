@@ -42,7 +42,7 @@ struct Copy {
 
 impl Copy {
     fn position(&self, offset: usize) -> Position {
-        let bytes: usize = self.records[..offset].iter().map(Vec::len).sum();
+        let bytes: usize = self.records.iter().take(offset).map(Vec::len).sum();
         Position {
             offset: Offset(offset as u64),
             byte: bytes as u64,
@@ -90,7 +90,8 @@ impl Run {
     }
 
     fn any(&mut self) -> &'static str {
-        NAMES[self.random.below(NAMES.len())]
+        let index = self.random.below(NAMES.len());
+        NAMES.get(index).expect("an index below the length")
     }
 
     async fn step(&mut self) {
@@ -120,7 +121,12 @@ impl Run {
         if self.model.contains_key(stream) {
             return;
         }
-        put.unwrap_or_else(|error| panic!("seed {}: {stream} is free: {error}", self.seed));
+        assert_eq!(
+            put.map(|put| put.created.existed),
+            Ok(false),
+            "seed {}: {stream}",
+            self.seed
+        );
         let copy = Copy {
             max_records,
             ..Copy::default()
@@ -162,15 +168,12 @@ impl Run {
             );
             return;
         }
-        put.unwrap_or_else(|error| {
-            panic!(
-                "seed {}: {fork} off {source} at {at}+{sub}: {error}",
-                self.seed
-            )
-        });
-        let mut records = copy.records[..at].to_vec();
+        let made = put.map(|put| put.created.existed);
+        let what = format!("seed {}: {fork} off {source} at {at}+{sub}", self.seed);
+        assert_eq!(made, Ok(false), "{what}");
+        let mut records = copy.records.iter().take(at).cloned().collect::<Vec<_>>();
         if sub > 0 {
-            records.push(next[..sub].to_vec());
+            records.push(next.into_iter().take(sub).collect());
         }
         let forked = Copy {
             records,
@@ -261,7 +264,8 @@ impl Run {
                 None => Err(Error::Refused(Refusal::NotFound)),
                 Some(copy) if copy.deleted => Err(Error::Refused(Refusal::Gone)),
                 Some(copy) => Ok((copy.earliest..copy.records.len())
-                    .map(|offset| (copy.position(offset), copy.records[offset].clone()))
+                    .zip(copy.records.iter().skip(copy.earliest).cloned())
+                    .map(|(offset, record)| (copy.position(offset), record))
                     .collect()),
             };
             assert_eq!(read, expected, "seed {}: {stream}", self.seed);
