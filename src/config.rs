@@ -20,7 +20,7 @@ mod values;
 pub use error::ConfigError;
 pub use layers::{Layers, Source};
 pub use print::Resolved;
-pub use values::{ByteCount, Http, LogFormat, LogLevel, Secret};
+pub use values::{ByteCount, Http, LogFormat, LogLevel, Origin, Secret};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub struct Config {
     pub data: PathBuf,
     /// Where the wire protocol is served. At least one.
     pub listen: Vec<ListenAddress>,
-    /// Where probes and metrics are served.
+    /// Where streams over HTTP, probes and metrics are served.
     pub http: Http,
     /// Tokens a client may show; empty means that none is needed.
     pub auth_token: Vec<Secret>,
@@ -80,6 +80,14 @@ pub struct Config {
     pub fold_bytes: u64,
     /// Most bytes in one commit.
     pub commit_bytes_max: u64,
+    /// Largest body of an HTTP request.
+    pub http_body_bytes_max: u64,
+    /// Bodies of all HTTP requests that are being read or appended.
+    pub http_bodies_bytes_max: u64,
+    /// How long a long-poll waits.
+    pub long_poll_timeout: Duration,
+    /// Origins whose pages may use the streams; `*` is any. At least one.
+    pub cors_origins: Vec<Origin>,
     /// Time that a drain may take before connections are cut.
     pub drain_grace: Duration,
 }
@@ -133,6 +141,10 @@ impl Config {
             store_cache_bytes: from.bytes("store_cache_bytes", CACHE_BYTES_MIN)?,
             fold_bytes: from.bytes("fold_bytes", FOLD_BYTES_MIN)?,
             commit_bytes_max: from.bytes("commit_bytes_max", COMMIT_BYTES_MIN)?,
+            http_body_bytes_max: from.bytes("http_body_bytes_max", 1)?,
+            http_bodies_bytes_max: from.bytes("http_bodies_bytes_max", 1)?,
+            long_poll_timeout: from.duration("long_poll_timeout", Duration::ZERO)?,
+            cors_origins: from.list("cors_origins")?,
             drain_grace: from.duration("drain_grace", Duration::ZERO)?,
         })
     }
@@ -156,6 +168,13 @@ impl Config {
                 ByteCount(self.queue_bytes_max)
             );
             return Err(resolved.contradiction("stream_queue_bytes_max", need));
+        }
+        if self.http_body_bytes_max > self.http_bodies_bytes_max {
+            let need = format!(
+                "at most http_bodies_bytes_max, {}",
+                ByteCount(self.http_bodies_bytes_max)
+            );
+            return Err(resolved.contradiction("http_body_bytes_max", need));
         }
         Ok(())
     }

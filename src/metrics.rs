@@ -13,8 +13,10 @@
 //! What is measured where is the business of the modules that hold the handles, not of this one.
 
 mod instruments;
+mod requests;
 
 pub use instruments::{Counter, Gauge, Held, Histogram};
+pub use requests::Requests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -75,6 +77,12 @@ pub struct Metrics {
     pub connections_accepted_unix: Counter,
     /// Connections turned away at the door, because the most allowed were open.
     pub connections_refused: Counter,
+    /// HTTP connections open now.
+    pub http_connections: Gauge,
+    /// Requests answered on stream routes, by method and status class.
+    pub http_requests: Requests,
+    /// Long-polls and event streams open now.
+    pub http_live_readers: Gauge,
     /// Connections past their CONNECT.
     pub sessions: Gauge,
     /// Appends accepted and durable, duplicates not counted.
@@ -165,6 +173,9 @@ impl Metrics {
                 "connections_refused_total",
                 "Connections over the most allowed",
             ),
+            http_connections: gauge("http_connections", "HTTP connections open now"),
+            http_requests: Requests::register(),
+            http_live_readers: gauge("http_live_readers", "Long-polls and event streams open now"),
             sessions: gauge("sessions", "Connections past their CONNECT"),
             appends: counter("appends_total", "Appends accepted and durable"),
             append_records: counter("append_records_total", "Records appended and durable"),

@@ -4,19 +4,23 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 
-use streamkeeper::http::HttpServer;
+use axum::Router;
 use streamkeeper::http::admin::Admin;
+use streamkeeper::http::streams::{StreamsFace, StreamsOptions};
+use streamkeeper::http::{HttpOptions, HttpServer, Routes};
 use streamkeeper::metrics::Metrics;
 use streamkeeper::store::Readiness;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 struct Http {
     address: SocketAddr,
     readiness: watch::Sender<Readiness>,
-    metrics: std::sync::Arc<Metrics>,
-    stop: oneshot::Sender<()>,
-    served: tokio::task::JoinHandle<std::io::Result<()>>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    served: tokio::task::JoinHandle<()>,
 }
 
 async fn start() -> Http {
@@ -27,9 +31,18 @@ async fn start() -> Http {
     let (readiness, seen) = watch::channel(starting);
     let http = HttpServer::bind("127.0.0.1:0").await.expect("a free port");
     let address = http.address();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let routes = Admin::new(seen, metrics.clone(), exporter).routes();
-    let served = tokio::spawn(http.run(routes, async { drop(stopped.await) }));
+    let stop = CancellationToken::new();
+    let admin = Admin::new(seen, Arc::clone(&metrics), exporter);
+    let streams = StreamsFace::new(
+        Arc::default(),
+        StreamsOptions::default(),
+        CancellationToken::new(),
+        Arc::clone(&metrics),
+        Router::new(),
+    );
+    let routes = Routes::new(streams, admin.routes());
+    let options = HttpOptions::default();
+    let served = tokio::spawn(http.run(routes, options, Arc::clone(&metrics), stop.clone()));
     Http {
         address,
         readiness,
@@ -142,9 +155,18 @@ async fn the_index_names_the_routes_and_other_paths_are_not_found() {
 }
 
 #[tokio::test]
+async fn streams_are_not_served_before_the_broker_is_open() {
+    let http = start().await;
+    let response = http.get("/v1/stream/a", "").await;
+    assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
+    assert!(response.contains("\r\nretry-after: 1\r\n"), "{response}");
+    assert!(response.contains("\"code\":\"STARTING\""), "{response}");
+}
+
+#[tokio::test]
 async fn serving_ends_when_told_to() {
     let http = start().await;
-    http.stop.send(()).unwrap();
-    http.served.await.unwrap().unwrap();
+    http.stop.cancel();
+    http.served.await.unwrap();
     assert!(TcpStream::connect(http.address).is_err());
 }

@@ -6,6 +6,7 @@
 //!
 //! Stdout gets one line per listener and nothing else; the log goes to stderr.
 
+mod http;
 mod logging;
 mod options;
 mod owner;
@@ -13,22 +14,20 @@ mod signals;
 mod upkeep;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Code, Failure};
 use super::output::Output;
 use crate::broker::{Broker, OpenError};
-use crate::config::{Config, Http, Layers};
-use crate::http::HttpServer;
+use crate::config::{Config, Layers};
 use crate::http::admin::Admin;
 use crate::metrics::Metrics;
 use crate::server::{Drained, Server};
 use crate::store::{Readiness, StoreError};
+use http::HttpPort;
 use owner::Owner;
 use signals::Signals;
 
@@ -62,9 +61,6 @@ impl Serve {
     }
 }
 
-/// How long requests to the HTTP port may take to end.
-const HTTP_GRACE: Duration = Duration::from_secs(1);
-
 async fn serve(config: Config) -> Result<(), Failure> {
     let mut signals =
         Signals::install().map_err(|error| Failure::io("waiting for signals", error))?;
@@ -75,8 +71,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
         reason: "opening the store".into(),
     });
     let admin = Admin::new(readiness.subscribe(), Arc::clone(&metrics), exporter);
-    let http_stop = CancellationToken::new();
-    let http = start_http(&config.http, admin, http_stop.clone()).await?;
+    let shutdown = CancellationToken::new();
+    let http = HttpPort::start(&config, admin, Arc::clone(&metrics), shutdown.clone()).await?;
 
     let server = Server::bind(options::server(&config))
         .await
@@ -88,10 +84,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
         signal = signals.next() => signal.exit_now(),
     };
     let owner = Owner::claim(&config.data);
+    http.open(&broker);
     announce(server.local_addresses())?;
     tracing::info!(data = %config.data.display(), "serving");
 
-    let drained = run(server, broker.clone(), signals).await;
+    let drained = run(server, broker.clone(), signals, shutdown).await;
     broker.close_all().await;
     drop(owner);
     tracing::info!(
@@ -99,11 +96,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         cut = drained.cut,
         "drained"
     );
-    http_stop.cancel();
-    if let Some(http) = http {
-        // A prober that holds its connection open must not hold up the end.
-        tokio::time::timeout(HTTP_GRACE, http).await.ok();
-    }
+    http.end().await;
     let ended = readiness.borrow().clone();
     match ended {
         Readiness::Faulted { reason } => {
@@ -118,8 +111,12 @@ async fn serve(config: Config) -> Result<(), Failure> {
 }
 
 /// Serves until a signal comes, then drains; another signal meanwhile ends the process at once.
-async fn run(server: Server, broker: Broker, mut signals: Signals) -> Drained {
-    let shutdown = CancellationToken::new();
+async fn run(
+    server: Server,
+    broker: Broker,
+    mut signals: Signals,
+    shutdown: CancellationToken,
+) -> Drained {
     let serving = tokio::spawn(server.run(broker, shutdown.clone()));
     tokio::pin!(serving);
     let ended = tokio::select! {
@@ -138,27 +135,6 @@ async fn run(server: Server, broker: Broker, mut signals: Signals) -> Drained {
             cut: 0,
         }
     })
-}
-
-async fn start_http(
-    http: &Http,
-    admin: Admin,
-    stop: CancellationToken,
-) -> Result<Option<JoinHandle<()>>, Failure> {
-    let Http::At(address) = http else {
-        return Ok(None);
-    };
-    let server = HttpServer::bind(address)
-        .await
-        .map_err(|error| cannot_start(format!("cannot listen for HTTP on {address}: {error}")))?;
-    announce_line(&format!("http on {}", server.address()))?;
-    let stopped = stop.cancelled_owned();
-    let serving = tokio::spawn(async move {
-        if let Err(error) = server.run(admin.routes(), stopped).await {
-            tracing::error!(%error, "the HTTP port failed");
-        }
-    });
-    Ok(Some(serving))
 }
 
 fn announce<'a>(

@@ -69,7 +69,7 @@ pub const KEYS: &[Key] = &[
         "http",
         "127.0.0.1:4437",
         "ADDR",
-        "Serve probes and metrics here; `off` for not at all",
+        "Serve streams over HTTP, probes and metrics here; `off` for not at all",
     ),
     Key {
         many: true,
@@ -185,6 +185,33 @@ pub const KEYS: &[Key] = &[
         "SIZE",
         "Most bytes in one commit",
     ),
+    key(
+        "http_body_bytes_max",
+        "8MiB",
+        "SIZE",
+        "Largest body of an HTTP request",
+    ),
+    key(
+        "http_bodies_bytes_max",
+        "32MiB",
+        "SIZE",
+        "Bodies of all HTTP requests that are being read or appended",
+    ),
+    key(
+        "long_poll_timeout",
+        "30s",
+        "TIME",
+        "Time that a long-poll waits for data",
+    ),
+    Key {
+        many: true,
+        ..key(
+            "cors_origins",
+            "*",
+            "ORIGIN",
+            "Origins whose pages may use the streams; `*` for any",
+        )
+    },
     key(
         "drain_grace",
         "10s",

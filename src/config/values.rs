@@ -89,6 +89,38 @@ impl fmt::Display for Http {
     }
 }
 
+/// An origin of web pages, or `*` for any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(pub String);
+
+impl Value for Origin {
+    const NEED: &'static str = "`*` or an origin such as https://example.com";
+}
+
+impl FromStr for Origin {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let host = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"));
+        let named = |host: &str| {
+            !host.is_empty() && !host.contains('/') && host.bytes().all(|b| b.is_ascii_graphic())
+        };
+        if text == "*" || host.is_some_and(named) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(())
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A token; never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);

@@ -106,6 +106,12 @@ pub(super) fn counter_of(name: &str, help: &'static str, label: Label) -> Counte
     Counter(::metrics::counter!(full(name), &[label]))
 }
 
+/// The member with these labels of the family `name`.
+pub(super) fn counter_with(name: &str, help: &'static str, labels: &[Label; 2]) -> Counter {
+    describe_counter!(full(name), help);
+    Counter(::metrics::counter!(full(name), labels))
+}
+
 pub(super) fn gauge(name: &str, help: &'static str) -> Gauge {
     describe_gauge!(full(name), help);
     Gauge(::metrics::gauge!(full(name)))

@@ -8,6 +8,8 @@ use tokio::sync::watch;
 use crate::broker::BrokerOptions;
 use crate::config::Config;
 use crate::connection::ConnectionOptions;
+use crate::http::HttpOptions;
+use crate::http::streams::StreamsOptions;
 use crate::metrics::Metrics;
 use crate::rules::RuleLimits;
 use crate::server::ServerOptions;
@@ -16,13 +18,12 @@ use crate::store::Readiness;
 use crate::stream::QueueLimits;
 
 pub(super) fn server(config: &Config) -> ServerOptions {
-    let token = |secret: &crate::config::Secret| Token::new(secret.reveal());
     ServerOptions {
         listen: config.listen.clone(),
         connections_max: size(config.connections_max.into()),
         drain_grace: config.drain_grace,
         session: SessionOptions {
-            tokens: config.auth_token.iter().map(token).collect(),
+            tokens: tokens(config),
             heartbeat: config.heartbeat,
             limits: Limits {
                 frame_bytes_max: config.frame_bytes_max,
@@ -38,6 +39,32 @@ pub(super) fn server(config: &Config) -> ServerOptions {
             write_timeout: config.write_timeout,
             ..ConnectionOptions::default()
         },
+    }
+}
+
+fn tokens(config: &Config) -> Vec<Token> {
+    let token = |secret: &crate::config::Secret| Token::new(secret.reveal());
+    config.auth_token.iter().map(token).collect()
+}
+
+pub(super) fn http(config: &Config) -> HttpOptions {
+    HttpOptions {
+        connections_max: size(config.connections_max.into()),
+        write_timeout: config.write_timeout,
+        ..HttpOptions::default()
+    }
+}
+
+pub(super) fn streams(config: &Config) -> StreamsOptions {
+    let origins = config.cors_origins.iter();
+    StreamsOptions {
+        tokens: tokens(config),
+        cors_origins: origins.map(|origin| origin.0.clone()).collect(),
+        long_poll_timeout: config.long_poll_timeout,
+        body_bytes_max: size(config.http_body_bytes_max),
+        bodies_bytes_max: size(config.http_bodies_bytes_max),
+        record_bytes_max: size(config.record_bytes_max.into()),
+        ..StreamsOptions::default()
     }
 }
 

@@ -1,0 +1,249 @@
+//! Sockets to requests: binding, accepting, and one hyper connection per peer.
+//!
+//! HTTP/1.1 with keep-alive and pipelining, or HTTP/2 if the peer begins with its preface. A peer has
+//! [`HttpOptions::head_timeout`] for the head of each request, idle time before it included, and
+//! [`HttpOptions::write_timeout`] to take what was written to it. Over the most connections, a peer is told 503 and closed.
+//!
+//! What a request means is not known here: see [`super::Routes`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Routes;
+use super::reply::Never;
+use super::unread::UnreadLimit;
+use crate::metrics::Metrics;
+
+/// What the listener allows.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// Most connections at a time.
+    pub connections_max: usize,
+    /// Time a peer has for the head of a request, idle time before it included.
+    pub head_timeout: Duration,
+    /// Time a peer may leave what is written to it unread.
+    pub write_timeout: Duration,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            head_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What is buffered of one connection in each direction; also the longest head of a request.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// Requests of one HTTP/2 connection at a time.
+const STREAMS_MAX: u32 = 256;
+/// Silence after which an HTTP/2 peer is probed.
+const PROBE_EVERY: Duration = Duration::from_secs(20);
+/// The first pause after a failed accept; it doubles up to [`ACCEPT_PAUSE_MAX`].
+const ACCEPT_PAUSE: Duration = Duration::from_millis(5);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Peers over the limit that are told so at a time, and how long that may take.
+const TURNED_AWAY_MAX: usize = 64;
+const TURN_AWAY_TIME: Duration = Duration::from_secs(1);
+const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// A bound HTTP listener.
+#[derive(Debug)]
+pub struct HttpServer {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl HttpServer {
+    /// Binds `address`, a `HOST:PORT`; port 0 takes any free one.
+    pub async fn bind(address: &str) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves `routes` until `stop` is cancelled, then finishes the requests under way.
+    pub async fn run(
+        self,
+        routes: Routes,
+        options: HttpOptions,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) {
+        let door = Door {
+            builder: builder(&options),
+            routes,
+            options,
+            metrics,
+            stop,
+            connections: TaskTracker::new(),
+            turned_away: TaskTracker::new(),
+        };
+        door.accept(self.listener).await;
+        door.connections.close();
+        door.connections.wait().await;
+    }
+}
+
+fn builder(options: &HttpOptions) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.head_timeout)
+        .max_buf_size(BUFFER_BYTES_MAX);
+
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(u32::try_from(BUFFER_BYTES_MAX).unwrap_or(u32::MAX))
+        .max_send_buf_size(BUFFER_BYTES_MAX)
+        .keep_alive_interval(PROBE_EVERY)
+        .keep_alive_timeout(options.write_timeout);
+    builder
+}
+
+struct Door {
+    builder: auto::Builder<TokioExecutor>,
+    routes: Routes,
+    options: HttpOptions,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    connections: TaskTracker,
+    turned_away: TaskTracker,
+}
+
+impl Door {
+    async fn accept(&self, listener: TcpListener) {
+        let mut pause = ACCEPT_PAUSE;
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((socket, _)) => {
+                    pause = ACCEPT_PAUSE;
+                    self.admit(socket);
+                }
+                Err(error) if concerns_one_peer(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "HTTP: cannot accept for now");
+                    tokio::select! {
+                        () = self.stop.cancelled() => return,
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    fn admit(&self, socket: TcpStream) {
+        if self.connections.len() >= self.options.connections_max {
+            self.metrics.connections_refused.increment(1);
+            if self.turned_away.len() < TURNED_AWAY_MAX {
+                self.turned_away
+                    .spawn(tokio::time::timeout(TURN_AWAY_TIME, turn_away(socket)));
+            }
+            return;
+        }
+        // Without it answers may be held back for tens of milliseconds; never a reason to refuse a peer.
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY is not set");
+        }
+        let counted = self.metrics.http_connections.hold();
+        let serving = serve(
+            self.builder.clone(),
+            UnreadLimit::new(socket, self.options.write_timeout),
+            self.routes.clone(),
+            self.options.head_timeout,
+            self.stop.clone(),
+        );
+        self.connections.spawn(async move {
+            serving.await;
+            drop(counted);
+        });
+    }
+}
+
+async fn serve(
+    builder: auto::Builder<TokioExecutor>,
+    socket: UnreadLimit<TcpStream>,
+    routes: Routes,
+    head_timeout: Duration,
+    stop: CancellationToken,
+) {
+    let began = Arc::new(AtomicBool::new(false));
+    let first = Arc::clone(&began);
+    let service = service_fn(move |request| {
+        first.store(true, Ordering::Relaxed);
+        let routes = routes.clone();
+        async move { Ok::<_, Never>(routes.answer(request).await) }
+    });
+    let connection = builder.serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(connection);
+    // Until the first request it is not known which version the peer speaks, and hyper's own timers do not run.
+    let first_head = tokio::time::sleep(head_timeout);
+    tokio::pin!(first_head);
+    let (mut waiting, mut stopping) = (true, false);
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = &mut first_head, if waiting => {
+                waiting = false;
+                if !began.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "an HTTP connection broke");
+    }
+}
+
+/// Says why, and closes once the peer has: a reset before that could take the answer away.
+async fn turn_away(mut socket: TcpStream) -> io::Result<()> {
+    socket.write_all(TURNED_AWAY).await?;
+    socket.shutdown().await?;
+    let mut rest = socket.take(BUFFER_BYTES_MAX as u64);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink())
+        .await
+        .map(drop)
+}
+
+/// The peer went away before it was accepted; the listener itself is fine.
+fn concerns_one_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,299 @@
+//! GET with `live=sse`: events from a position on, for about a minute.
+//!
+//! A reader is a [`Cursor`] like any other, polled by hyper when the socket takes more: one that does not read costs its
+//! position, not memory. What has piled up since the last event goes out in one. With many readers each one rests a little
+//! after an event, so that a busy stream costs its readers a bounded number of writes, and what comes meanwhile goes out
+//! together.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue, Response};
+use bytes::{Bytes, BytesMut};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use smallvec::SmallVec;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::Face;
+use super::error::Failure;
+use super::headers;
+use super::live_cursor::LiveCursor;
+use super::query::ReadQuery;
+use super::sse_encode::{Control, Encoding};
+use super::text::Joint;
+use crate::broker::Broker;
+use crate::fanout::{Bell, Cursor, EndReason, Step, Watcher};
+use crate::http::{Reply, ReplyBody};
+use crate::metrics::Held;
+use crate::storage::{ReadLimits, Storage as _};
+use crate::types::{Error, Fault, Offset, Position, Run, Start, StreamName};
+
+/// About how much goes into one event.
+const EVENT_BYTES: usize = 64 << 10;
+/// Connections are closed after about this long, spread so that not all readers return at once.
+const LIFE: std::ops::RangeInclusive<u64> = 55_000..=65_000;
+/// What one write to one reader may cost, when all of them are written to in turn.
+const WRITE_COST: Duration = Duration::from_micros(10);
+/// Longest rest after an event.
+const REST_MAX: Duration = Duration::from_millis(20);
+/// Rests shorter than this are none: the timer is no finer.
+const REST_MIN: Duration = Duration::from_millis(1);
+
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+impl Face {
+    pub(super) async fn sse(
+        &self,
+        broker: &Broker,
+        stream: &StreamName,
+        query: &ReadQuery,
+    ) -> Result<Reply, Failure> {
+        let bell = Arc::new(Bell::default());
+        let watcher: Arc<dyn Watcher> = Arc::<Bell>::clone(&bell);
+        let mut cursor = broker.cursor(stream, query.from, watcher, 0).await?;
+        // Read before the status goes out: what is wrong with the store or the offset can still be said in it.
+        let first = cursor.load(EVENT_BYTES).await?;
+        check_position(query, &first, cursor.next())?;
+        let mut encoding = Encoding::of(cursor.options().content_type.as_bytes());
+        if let (Encoding::Text(joint), Start::At(offset)) = (&mut encoding, query.from) {
+            *joint = joint_before(broker, stream, offset).await;
+        }
+        let mut reply = Response::new(ReplyBody::Empty);
+        let out = reply.headers_mut();
+        out.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        out.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        out.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+        if matches!(encoding, Encoding::Base64) {
+            out.insert(headers::SSE_ENCODING, HeaderValue::from_static("base64"));
+        }
+        let life = Duration::from_millis(fastrand::u64(LIFE));
+        let feed = Feed {
+            cursor,
+            bell,
+            first: Some(first),
+            encoding,
+            live_cursor: LiveCursor::new(query.cursor),
+            said: false,
+            ended: false,
+            rest: None,
+            life: Box::pin(tokio::time::sleep(life)),
+            drain: Box::pin(self.draining.clone().cancelled_owned()),
+            crowd: self.crowd.enter(),
+            _counted: self.metrics.http_live_readers.hold(),
+        };
+        let events = futures_util::stream::unfold(feed, async |mut feed| {
+            let event = feed.next().await?;
+            Some((event.map(Frame::data), feed))
+        });
+        *reply.body_mut() = ReplyBody::other(StreamBody::new(events));
+        Ok(reply)
+    }
+}
+
+/// Why a stream of events broke off. The client sees no end of the body, and comes back.
+#[derive(Debug, thiserror::Error)]
+#[error("the event stream broke off: {0}")]
+struct Abort(Error);
+
+/// What one reader still has to be sent.
+struct Feed {
+    cursor: Cursor,
+    bell: Arc<Bell>,
+    first: Option<Step>,
+    encoding: Encoding,
+    live_cursor: LiveCursor,
+    /// Some event has said where the reader stands.
+    said: bool,
+    ended: bool,
+    /// Until when to rest.
+    rest: Option<Instant>,
+    life: Pin<Box<Sleep>>,
+    drain: Pin<Box<WaitForCancellationFutureOwned>>,
+    crowd: Place,
+    _counted: Held,
+}
+
+/// What may end the wait of a reader.
+enum Woken {
+    Changed,
+    Over,
+}
+
+impl Feed {
+    /// The next events, data and control in one; `None` at the end.
+    async fn next(&mut self) -> Option<Result<Bytes, Abort>> {
+        if self.ended {
+            return None;
+        }
+        if let Some(until) = self.rest.take() {
+            tokio::time::sleep_until(until).await;
+        }
+        loop {
+            let step = match self.first.take() {
+                Some(first) => Ok(first),
+                None => self.cursor.load(EVENT_BYTES).await,
+            };
+            match step {
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(Abort(error)));
+                }
+                Ok(Step::Runs(runs)) => return Some(self.records(&runs).map_err(Abort)),
+                Ok(Step::End {
+                    reason: EndReason::Closed,
+                    next,
+                    ..
+                }) => return Some(Ok(self.close(next))),
+                // Deleted, expired or trimmed: coming back, the client is told which.
+                Ok(Step::End { .. }) => return None,
+                Ok(Step::Idle) if !self.said => return Some(Ok(self.greet())),
+                Ok(Step::Idle | Step::Behind) => {}
+            }
+            if matches!(self.wait().await, Woken::Over) {
+                return None;
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Woken {
+        tokio::select! {
+            biased;
+            () = self.bell.wait() => Woken::Changed,
+            () = &mut self.life => Woken::Over,
+            () = &mut self.drain => Woken::Over,
+        }
+    }
+
+    /// Records and where the reader stands after them.
+    fn records(&mut self, runs: &[Run]) -> Result<Bytes, Error> {
+        let payloads = payloads(runs)?;
+        let mut out = BytesMut::new();
+        self.encoding.data(&payloads, &mut out);
+        let next = self.cursor.next();
+        let up_to_date = next.offset >= self.cursor.tail().offset;
+        if up_to_date && self.cursor.is_at_end() {
+            self.encoding.finish(&mut out);
+            self.ended = true;
+        }
+        self.control(next, up_to_date, &mut out);
+        if up_to_date {
+            self.rest = self.crowd.rest().map(|rest| Instant::now() + rest);
+        }
+        // Between events, so that a reader who catches up for long is let go as well.
+        self.ended |= self.life.is_elapsed();
+        Ok(out.freeze())
+    }
+
+    fn close(&mut self, next: Position) -> Bytes {
+        let mut out = BytesMut::new();
+        self.encoding.finish(&mut out);
+        self.ended = true;
+        self.control(next, true, &mut out);
+        out.freeze()
+    }
+
+    fn greet(&mut self) -> Bytes {
+        let mut out = BytesMut::new();
+        self.control(self.cursor.next(), true, &mut out);
+        out.freeze()
+    }
+
+    /// The control event; the stream is closed if this is the end.
+    fn control(&mut self, next: Position, up_to_date: bool, out: &mut BytesMut) {
+        self.said = true;
+        let control = Control {
+            next,
+            cursor: self.live_cursor.now(),
+            up_to_date,
+            closed: self.ended,
+        };
+        control.put(out);
+    }
+}
+
+/// The payloads of all records, each checked against its checksum.
+fn payloads(runs: &[Run]) -> Result<SmallVec<[Bytes; 8]>, Error> {
+    let mut payloads = SmallVec::new();
+    for run in runs {
+        for record in run.records_verified() {
+            let record = record.map_err(|error| {
+                Error::Fault(Fault::Corrupt {
+                    offset: Offset(run.header.first_offset),
+                    reason: error.to_string(),
+                })
+            })?;
+            payloads.push(record.payload);
+        }
+    }
+    Ok(payloads)
+}
+
+/// An offset whose two parts do not belong together was never given out by this stream.
+fn check_position(query: &ReadQuery, first: &Step, next: Position) -> Result<(), Failure> {
+    let begins = match first {
+        Step::Runs(runs) => runs.first().map(|run| run.header.first_byte),
+        _ => Some(next.byte),
+    };
+    match (query.position, begins) {
+        (Some(given), Some(begins)) if given.byte != begins => Err(Failure::foreign_offset(given)),
+        _ => Ok(()),
+    }
+}
+
+/// The end of the text before `offset`: the beginning of a character there was held back by whoever sent it.
+async fn joint_before(broker: &Broker, stream: &StreamName, offset: Offset) -> Joint {
+    // A character has up to four bytes, so its beginning lies in the last three records at most.
+    let from = Start::At(Offset(offset.0.saturating_sub(3)));
+    let limits = ReadLimits {
+        max_records: 3,
+        ..ReadLimits::default()
+    };
+    match broker.read_messages(stream, from, limits).await {
+        Ok(read) => {
+            let before = read
+                .messages
+                .iter()
+                .filter(|one| one.position.offset < offset);
+            let bytes: Vec<u8> = before.flat_map(|one| one.payload.to_vec()).collect();
+            Joint::after(&bytes)
+        }
+        // What is not there any more cannot be joined to.
+        Err(_) => Joint::default(),
+    }
+}
+
+/// How many readers there are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Crowd {
+    readers: Arc<AtomicUsize>,
+}
+
+impl Crowd {
+    fn enter(&self) -> Place {
+        self.readers.fetch_add(1, Ordering::Relaxed);
+        Place(self.clone())
+    }
+}
+
+/// One reader of the crowd, until dropped.
+struct Place(Crowd);
+
+impl Place {
+    /// How long to rest after an event, so that writing to all readers in turn keeps up.
+    fn rest(&self) -> Option<Duration> {
+        let readers = u32::try_from(self.0.readers.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        let rest = WRITE_COST.saturating_mul(readers).min(REST_MAX);
+        (rest >= REST_MIN).then_some(rest)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
