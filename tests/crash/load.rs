@@ -9,8 +9,10 @@ use streamkeeper_client::{
 };
 use tokio::task::JoinSet;
 
+use crate::door::Door;
 use crate::found::fail;
 use crate::history::{Delivered, Written};
+use crate::http::Http;
 use crate::owned::{Owned, usize_of};
 use crate::random::Random;
 use crate::shared::Shared;
@@ -36,10 +38,17 @@ pub async fn connect(address: &str) -> Client {
     client.connect(address).await.expect("the broker accepts")
 }
 
+async fn connect_http(address: &str) -> Http {
+    let connected = Http::connect(address).await;
+    connected.expect("the broker accepts")
+}
+
 impl Load {
-    /// Starts `clients` connections that share the streams among themselves.
+    /// Starts `clients` connections over TCP that share the streams among themselves. Of the writers some take HTTP
+    /// instead, each on a connection of its own.
     pub async fn start(
         address: &str,
+        http: &str,
         clients: u16,
         owned: Vec<Owned>,
         shared: &[Arc<Shared>],
@@ -57,18 +66,30 @@ impl Load {
         }
         for (mut stream, client) in owned.into_iter().zip(connected.iter().cycle().cloned()) {
             let mut random = random.fork(u64::from(stream.number));
+            let by_http = Door::Http(connect_http(http).await);
+            let takes_http = random.chance(50) && stream.can_resume_with(by_http.records_max());
+            let door = if takes_http {
+                by_http
+            } else {
+                Door::Tcp(client)
+            };
             load.writers.spawn(async move {
-                let Lost = stream.write(&client, &mut random).await;
+                let Lost = stream.write(&door, &mut random).await;
                 stream
             });
         }
         for (writer, client) in (0..).zip(&connected) {
             for stream in shared {
-                let random =
-                    random.fork(1 << 20 | u64::from(stream.number) << 8 | u64::from(writer));
-                let stream = Arc::clone(stream);
-                load.others
-                    .spawn(stream.write(client.clone(), writer, random));
+                let doors = [
+                    Door::Tcp(client.clone()),
+                    Door::Http(connect_http(http).await),
+                ];
+                for (writer, door) in [writer, clients + writer].into_iter().zip(doors) {
+                    let random =
+                        random.fork(1 << 20 | u64::from(stream.number) << 8 | u64::from(writer));
+                    let stream = Arc::clone(stream);
+                    load.others.spawn(stream.write(door, writer, random));
+                }
             }
             for number in 0..SUBSCRIBERS {
                 let mut random = random.fork(1 << 30 | u64::from(writer) << 8 | number);

@@ -1,6 +1,6 @@
 //! `kill -9` at random moments, twenty times: what was confirmed is there, once and in order, and nothing else.
 //!
-//! The real binary on real files, with real clients over TCP: streams with one writer (plain, with seq, idempotent, deleted and
+//! The real binary on real files, with real clients over TCP and writers over HTTP beside them: streams with one writer (plain, with seq, idempotent, deleted and
 //! created again, closed, trimmed, with a ttl), streams with many writers, a producer and a subscription that live through
 //! all crashes, subscribers that remember what they were given. After each kill the broker starts again and everything
 //! it has is read and compared with what the clients know: `history` says what may be left of a stream with one writer,
@@ -14,11 +14,14 @@
     reason = "a test helper fails as a test does, and says which seed it ran"
 )]
 
+#[path = "../outside/http.rs"]
+mod http;
 #[path = "../hammer/payload.rs"]
 mod payload;
 #[path = "../hammer/random.rs"]
 mod random;
 
+mod door;
 mod found;
 mod history;
 mod load;
@@ -46,7 +49,7 @@ use tokio::time::{sleep, timeout};
 /// Kills.
 const ROUNDS: u32 = 20;
 
-/// Connections under load.
+/// Connections over TCP under load.
 const CLIENTS: u16 = 3;
 
 /// Streams with many writers.
@@ -84,6 +87,7 @@ async fn crash(mut random: Random) {
         let address = place.borrow().clone().expect("the broker listens");
         let load = Load::start(
             &address,
+            &server.http,
             CLIENTS,
             owned,
             &shared,
@@ -104,7 +108,7 @@ async fn crash(mut random: Random) {
         let client = connect(&place.borrow().clone().expect("the broker listens")).await;
         let produced = persistent.check(&client, &seed).await;
         let confirmed: u64 = owned.iter().map(|stream| stream.history.confirmed).sum();
-        let batches: usize = shared.iter().map(|stream| stream.confirmed()).sum();
+        let batches: usize = shared.iter().map(|stream| stream.confirmed(|_| true)).sum();
         println!(
             "round {round}: up in {started:?}; {records} records, {confirmed} operations and {batches} shared batches \
              confirmed, {produced} produced; checked in {:?}",
@@ -115,6 +119,14 @@ async fn crash(mut random: Random) {
     let client = connect(&place.borrow().clone().expect("the broker listens")).await;
     let produced = persistent.finish(&client).await;
     println!("{produced} records by the producer that lived through it all");
+    for stream in &shared {
+        let by_http = stream.confirmed(|writer| writer >= CLIENTS);
+        assert!(
+            by_http > 0,
+            "{}: nothing was written over HTTP",
+            stream.name
+        );
+    }
     server.kill(&place);
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use streamkeeper_client::{Client, CreateOptions};
+use streamkeeper_client::Client;
 
 use crate::found::{Found, fail, find};
 use crate::history::{Batch, Delivered, History, Op, Summary};
@@ -36,6 +36,14 @@ pub const KINDS: [Kind; 8] = [
     Kind::MaxBytes,
     Kind::Ttl,
 ];
+
+/// How a stream is created.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    pub max_records: Option<u64>,
+    pub max_bytes: Option<u64>,
+    pub ttl: Option<Duration>,
+}
 
 const TTL: Duration = Duration::from_secs(3600);
 
@@ -76,14 +84,29 @@ impl Owned {
         self.kind == Kind::Closing && self.history.state.closed
     }
 
-    pub fn options(&self) -> CreateOptions {
-        let options = CreateOptions::new();
+    pub fn settings(&self) -> Settings {
+        let settings = Settings::default();
         match self.kind {
-            Kind::MaxRecords => options.max_records(100 + u64::from(self.number)),
-            Kind::MaxBytes => options.max_bytes(20_000),
-            Kind::Ttl => options.ttl(TTL),
-            _ => options,
+            Kind::MaxRecords => Settings {
+                max_records: Some(100 + u64::from(self.number)),
+                ..settings
+            },
+            Kind::MaxBytes => Settings {
+                max_bytes: Some(20_000),
+                ..settings
+            },
+            Kind::Ttl => Settings {
+                ttl: Some(TTL),
+                ..settings
+            },
+            _ => settings,
         }
+    }
+
+    /// Whether everything to be sent again fits into appends of so many records.
+    pub fn can_resume_with(&self, records_max: usize) -> bool {
+        let mut again = self.again.iter();
+        again.all(|(batch, _)| batch.records.len() <= records_max)
     }
 
     /// Compares what is there with the history, and with what subscribers were given.

@@ -12,6 +12,8 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Server {
     process: Child,
+    /// Where it serves HTTP, once it has started.
+    pub http: String,
 }
 
 /// Where the broker listens now: it takes another port at each start.
@@ -22,11 +24,15 @@ impl Server {
     pub fn start(data: &Path, place: &Place) -> Self {
         let mut server = Self::spawn(data);
         let stdout = server.process.stdout.take().expect("stdout is piped");
-        let announced = BufReader::new(stdout)
+        let mut said = BufReader::new(stdout)
             .lines()
-            .map(|line| line.expect("stdout is text"))
-            .find_map(|line| line.strip_prefix("listening on ").map(str::to_owned));
-        let address = announced.expect("the broker listens before it ends");
+            .map(|line| line.expect("stdout is text"));
+        let mut announced = |what: &str| {
+            let at = said.find_map(|line| line.strip_prefix(what).map(str::to_owned));
+            at.expect("the broker says where it listens before it ends")
+        };
+        server.http = announced("http on ");
+        let address = announced("listening on ");
         place.send_replace(Some(address));
         server
     }
@@ -41,7 +47,7 @@ impl Server {
         }
         // Small bounds: whenever the kill comes, something is being committed and something else folded.
         let process = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--http", "off"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
             .args(["--log-level", "error", "--fold-bytes", "256KiB"])
             .args([
                 "--hot-tail-bytes-max",
@@ -55,7 +61,8 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the broker starts");
-        Self { process }
+        let http = String::new();
+        Self { process, http }
     }
 
     /// Kills it with SIGKILL and reaps it.

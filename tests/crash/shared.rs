@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use streamkeeper_client::{AppendOptions, Client, CreateOptions, Ticket};
+use streamkeeper_client::Client;
 
+use crate::door::{Door, Ticket};
 use crate::found::{Found, find};
-use crate::history::{Delivered, Written};
-use crate::owned::usize_of;
+use crate::history::{Batch, Delivered, Written};
+use crate::owned::{Settings, usize_of};
 use crate::payload::Tag;
 use crate::random::Random;
 use crate::writer::{Lost, lost};
@@ -43,15 +44,17 @@ impl Shared {
         }
     }
 
-    /// Confirmed batches.
-    pub fn confirmed(&self) -> usize {
-        self.known.lock().confirmed.len()
+    /// Confirmed batches of the writers that are asked for.
+    pub fn confirmed(&self, of: impl Fn(u16) -> bool) -> usize {
+        let known = self.known.lock();
+        let writers = known.confirmed.values().filter_map(|batch| batch.first());
+        writers.filter(|record| of(record.tag.writer)).count()
     }
 
     /// Writes as `writer` until the connection is lost.
-    pub async fn write(self: Arc<Self>, client: Client, writer: u16, mut random: Random) {
+    pub async fn write(self: Arc<Self>, door: Door, writer: u16, mut random: Random) {
         let name = self.name.as_str();
-        if client.create(name, CreateOptions::new()).await.is_err() {
+        if door.create(name, Settings::default()).await.is_err() {
             return;
         }
         let window = usize_of(random.between(1, 24));
@@ -62,13 +65,16 @@ impl Shared {
                     return;
                 }
             }
-            let batch = self.batch(writer, &mut random);
-            let payloads = batch.iter().map(|record| record.payload());
-            let sent = client.append_batch_pipelined(name, payloads, AppendOptions::new());
-            match sent.await {
+            let batch = Batch {
+                records: self.batch(writer, door.records_max(), &mut random),
+                seq: None,
+                stamp: None,
+                close: false,
+            };
+            match door.append(name, &batch).await {
                 Ok(ticket) => tickets.push_back(ticket),
-                Err(error) => {
-                    lost(name, &error);
+                Err(no) => {
+                    lost(name, no);
                     while self.take(writer, &mut tickets).await.is_ok() && !tickets.is_empty() {}
                     return;
                 }
@@ -80,13 +86,13 @@ impl Shared {
     }
 
     /// The next batch, noted as pending.
-    fn batch(&self, writer: u16, random: &mut Random) -> Vec<Written> {
+    fn batch(&self, writer: u16, records_max: usize, random: &mut Random) -> Vec<Written> {
         let mut known = self.known.lock();
         let counter = known.counters.entry(writer).or_default();
         let count = if random.chance(60) {
             1
         } else {
-            random.between(1, 12)
+            random.between(1, records_max as u64)
         };
         let batch: Vec<Written> = (0..count)
             .map(|_| {
@@ -113,13 +119,14 @@ impl Shared {
         let Some(ticket) = tickets.pop_front() else {
             return Err(Lost);
         };
-        let appended = ticket.await.map_err(|error| lost(&self.name, &error))?;
+        let confirmed = ticket.outcome().await;
+        let confirmed = confirmed.map_err(|no| lost(&self.name, no))?;
         let mut known = self.known.lock();
         let pending = known.pending.entry(writer).or_default();
         let batch = pending
             .pop_front()
             .expect("only what was sent is confirmed");
-        let first = appended.tail - batch.len() as u64;
+        let first = confirmed.tail - batch.len() as u64;
         let before = known.confirmed.insert(first, batch);
         assert!(before.is_none(), "{}@{first}: confirmed twice", self.name);
         Ok(())

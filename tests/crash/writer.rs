@@ -5,10 +5,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use streamkeeper_client::{AppendOptions, Appended, Client, Error, ErrorCode, Ticket};
-
+use crate::door::{Confirmed, Door, No, Ticket};
 use crate::history::{Batch, Op, Written};
-use crate::owned::{Kind, Owned, seq_text, usize_of};
+use crate::owned::{Kind, Owned, usize_of};
 use crate::payload::Tag;
 use crate::random::Random;
 
@@ -21,8 +20,8 @@ pub struct Lost;
 
 impl Owned {
     /// Writes until the connection is lost.
-    pub async fn write(&mut self, client: &Client, random: &mut Random) -> Lost {
-        if let Err(lost) = self.send_again(client).await {
+    pub async fn write(&mut self, door: &Door, random: &mut Random) -> Lost {
+        if let Err(lost) = self.send_again(door).await {
             return lost;
         }
         if self.kind == Kind::Stamped && random.chance(30) {
@@ -31,11 +30,7 @@ impl Owned {
         let mut tickets = VecDeque::new();
         let window = usize_of(random.between(1, 24));
         loop {
-            if self
-                .step(client, &mut tickets, window, random)
-                .await
-                .is_err()
-            {
+            if self.step(door, &mut tickets, window, random).await.is_err() {
                 // Answers that came before the end count.
                 self.take_all(&mut tickets).await.ok();
                 return Lost;
@@ -48,7 +43,7 @@ impl Owned {
 
     async fn step(
         &mut self,
-        client: &Client,
+        door: &Door,
         tickets: &mut VecDeque<Ticket>,
         window: usize,
         random: &mut Random,
@@ -58,26 +53,26 @@ impl Owned {
         }
         if self.history.ahead.closed {
             self.take_all(tickets).await?;
-            self.probe_closed(client).await?;
+            self.probe_closed(door).await?;
             if self.kind == Kind::Closing || random.chance(60) {
                 tokio::time::sleep(Duration::from_millis(random.between(1, 20))).await;
                 return Ok(());
             }
         }
-        let op = self.next_op(random);
+        let op = self.next_op(door.records_max(), random);
         self.history.submit(op.clone());
         if let Op::Append(batch) = &op {
-            tickets.push_back(self.send(client, batch).await?);
+            tickets.push_back(self.send(door, batch).await?);
             return Ok(());
         }
-        let done = self.administer(client, &op).await;
+        let done = self.administer(door, &op).await;
         self.take_all(tickets).await?;
-        done.map_err(|error| lost(&self.name, &error))?;
+        done.map_err(|no| lost(&self.name, no))?;
         self.history.confirm();
         Ok(())
     }
 
-    fn next_op(&mut self, random: &mut Random) -> Op {
+    fn next_op(&mut self, records_max: usize, random: &mut Random) -> Op {
         let ahead = self.history.ahead;
         if !ahead.exists {
             self.lives += 1;
@@ -96,52 +91,62 @@ impl Owned {
         } else if closes && random.chance(50) {
             Op::Close
         } else {
-            self.append(random, closes)
+            self.append(records_max, closes, random)
         }
     }
 
     /// What is closed takes nothing more.
-    async fn probe_closed(&self, client: &Client) -> Result<(), Lost> {
+    async fn probe_closed(&self, door: &Door) -> Result<(), Lost> {
         let name = self.name.as_str();
-        match client.append(name, "too late").await {
-            Ok(appended) => panic!("{name}: {appended:?} after the close"),
-            Err(error) => match error.refusal() {
-                Some(refusal) if refusal.code == Some(ErrorCode::StreamClosed) => {
-                    assert_eq!(
-                        refusal.tail,
-                        Some(self.history.ahead.tail),
-                        "{name}: {error}"
-                    );
-                    Ok(())
-                }
-                _ => Err(lost(name, &error)),
-            },
+        let tag = Tag {
+            slot: self.number,
+            life: self.history.ahead.life,
+            writer: u16::MAX,
+            counter: 0,
+        };
+        let too_late = Batch {
+            records: vec![Written { tag, length: 12 }],
+            seq: None,
+            stamp: None,
+            close: false,
+        };
+        let sent = door.append(name, &too_late).await;
+        match sent.map_err(|no| lost(name, no))?.outcome().await {
+            Ok(confirmed) => panic!("{name}: {confirmed:?} after the close"),
+            Err(No::Closed(tail)) => {
+                assert_eq!(
+                    tail, self.history.ahead.tail,
+                    "{name}: the tail of the closed"
+                );
+                Ok(())
+            }
+            Err(no) => Err(lost(name, no)),
         }
     }
 
-    async fn administer(&self, client: &Client, op: &Op) -> Result<(), Error> {
+    async fn administer(&self, door: &Door, op: &Op) -> Result<(), No> {
         let name = self.name.as_str();
         match op {
             Op::Create { .. } => {
-                let created = client.create(name, self.options()).await?;
-                assert!(!created.existed, "{name}: there before it was created");
-                assert_eq!(created.tail, 0, "{name}: not new");
+                let (existed, tail) = door.create(name, self.settings()).await?;
+                assert!(!existed, "{name}: there before it was created");
+                assert_eq!(tail, 0, "{name}: not new");
             }
             Op::Close => {
-                let tail = client.close_stream(name).await?;
+                let tail = door.close(name).await?;
                 assert_eq!(tail, self.history.ahead.tail, "{name}: closed elsewhere");
             }
-            Op::Delete => client.delete(name).await?,
+            Op::Delete => door.delete(name).await?,
             Op::Append(_) => {}
         }
         Ok(())
     }
 
-    fn append(&mut self, random: &mut Random, close: bool) -> Op {
+    fn append(&mut self, records_max: usize, close: bool, random: &mut Random) -> Op {
         let count = if random.chance(70) {
             1
         } else {
-            random.between(1, 12)
+            random.between(1, records_max as u64)
         };
         let records = (0..count).map(|_| {
             let tag = Tag {
@@ -167,20 +172,9 @@ impl Owned {
         })
     }
 
-    async fn send(&self, client: &Client, batch: &Batch) -> Result<Ticket, Lost> {
-        let mut options = AppendOptions::new();
-        if let Some(seq) = batch.seq {
-            options = options.seq(seq_text(seq));
-        }
-        if let Some((epoch, seq)) = batch.stamp {
-            options = options.producer("producer", epoch, seq);
-        }
-        if batch.close {
-            options = options.close_after();
-        }
-        let payloads = batch.records.iter().map(|record| record.payload());
-        let sent = client.append_batch_pipelined(self.name.as_str(), payloads, options);
-        sent.await.map_err(|error| lost(&self.name, &error))
+    async fn send(&self, door: &Door, batch: &Batch) -> Result<Ticket, Lost> {
+        let sent = door.append(&self.name, batch).await;
+        sent.map_err(|no| lost(&self.name, no))
     }
 
     /// Takes the oldest answer.
@@ -188,11 +182,16 @@ impl Owned {
         let Some(ticket) = tickets.pop_front() else {
             return Ok(());
         };
-        let appended = ticket.await.map_err(|error| lost(&self.name, &error))?;
+        let confirmed = ticket.outcome().await;
+        let confirmed = confirmed.map_err(|no| lost(&self.name, no))?;
         let closes = matches!(self.history.pending.front(), Some(Op::Append(b)) if b.close);
         let tail = self.history.confirm();
-        let expected = (tail, false, closes);
-        assert_eq!(parts(appended), expected, "{}: a wrong confirm", self.name);
+        let expected = Confirmed {
+            tail,
+            duplicate: false,
+            closed: closes,
+        };
+        assert_eq!(confirmed, expected, "{}: a wrong confirm", self.name);
         Ok(())
     }
 
@@ -204,37 +203,40 @@ impl Owned {
     }
 
     /// Sends the unconfirmed appends of the last round again: what survived is a duplicate, the rest is new.
-    async fn send_again(&mut self, client: &Client) -> Result<(), Lost> {
+    async fn send_again(&mut self, door: &Door) -> Result<(), Lost> {
         let name = self.name.clone();
         for (batch, kept) in std::mem::take(&mut self.again) {
             if !kept {
                 self.history.submit(Op::Append(batch.clone()));
             }
-            match self.send(client, &batch).await?.await {
-                Ok(appended) if kept => {
+            match self.send(door, &batch).await?.outcome().await {
+                Ok(confirmed) if kept => {
                     assert!(batch.stamp.is_some(), "{name}: seq {:?} twice", batch.seq);
-                    assert!(appended.duplicate, "{name}: {:?} twice", batch.stamp);
+                    assert!(confirmed.duplicate, "{name}: {:?} twice", batch.stamp);
                 }
-                Ok(appended) => {
-                    let tail = self.history.confirm();
-                    assert_eq!(parts(appended), (tail, false, false), "{name}: sent again");
+                Ok(confirmed) => {
+                    let expected = Confirmed {
+                        tail: self.history.confirm(),
+                        duplicate: false,
+                        closed: false,
+                    };
+                    assert_eq!(confirmed, expected, "{name}: sent again");
                 }
-                Err(error) if kept && error.code() == Some(ErrorCode::SeqConflict) => {
-                    assert!(batch.seq.is_some(), "{name}: {error}");
+                Err(No::SeqConflict) if kept => {
+                    assert!(batch.seq.is_some(), "{name}: {batch:?}");
                 }
-                Err(error) => return Err(lost(&name, &error)),
+                Err(no) => return Err(lost(&name, no)),
             }
         }
         Ok(())
     }
 }
 
-fn parts(appended: Appended) -> (u64, bool, bool) {
-    (appended.tail, appended.duplicate, appended.closed)
-}
-
 /// A lost connection is what this test is about; anything else is a failure.
-pub fn lost(stream: &str, error: &Error) -> Lost {
-    assert!(error.refusal().is_none(), "{stream}: {error}");
-    Lost
+pub fn lost(stream: &str, no: No) -> Lost {
+    match no {
+        No::Lost => Lost,
+        No::Refused(why) => panic!("{stream}: {why}"),
+        no => panic!("{stream}: {no:?}"),
+    }
 }
