@@ -4,9 +4,15 @@ use super::support::{Broker, run};
 
 #[track_caller]
 fn bench(workload: &str, arguments: &[&str]) -> serde_json::Value {
+    bench_of(&[workload], arguments)
+}
+
+#[track_caller]
+fn bench_of(workload: &[&str], arguments: &[&str]) -> serde_json::Value {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let dir = directory.path().to_str().expect("a UTF-8 path");
-    let report = run(&[&["bench", workload, "--dir", dir, "--json"], arguments].concat()).json();
+    let common = ["--dir", dir, "--json"];
+    let report = run(&[&["bench"], workload, &common, arguments].concat()).json();
     let rss = report
         .pointer("/broker/usage/rss_bytes_after")
         .and_then(serde_json::Value::as_u64);
@@ -89,6 +95,43 @@ fn streams_makes_them_all() {
     let report = bench("streams", &["--streams", "300", "--connections", "3"]);
     assert_eq!(report["phases"][0]["count"], 300);
     assert_eq!(report["phases"][1]["count"], 300);
+}
+
+#[test]
+fn http_append_counts_every_record_with_and_without_pipelining() {
+    for pipeline in ["1", "4"] {
+        let counted = ["--count", "600", "--streams", "10", "--connections", "4"];
+        let arguments = [&counted[..], &["--pipeline", pipeline]].concat();
+        let report = bench_of(&["http", "append"], &arguments);
+        assert_eq!(report["phases"][0]["count"], 600, "{report}");
+        let p99 = report["phases"][0]["latency_seconds"]["p99"].as_f64();
+        assert!(p99 > Some(0.0), "{report}");
+    }
+}
+
+#[test]
+fn http_sse_misses_nothing() {
+    let counted = ["--readers", "20", "--count", "100", "--rate", "500"];
+    let report = bench_of(&["http", "sse"], &counted);
+    assert_eq!(report["phases"][0]["count"], 2000, "{report}");
+    assert_eq!(report["phases"][1]["count"], 100, "{report}");
+    assert_eq!(report["facts"]["missing"], 0);
+    assert_eq!(report["facts"]["out_of_order"], 0);
+}
+
+#[test]
+fn http_workloads_delete_their_streams_from_a_broker_that_was_named() {
+    let broker = Broker::start();
+    broker.run(&["create", "mine"]).ok();
+    for (workload, scale) in [("append", "--streams"), ("sse", "--readers")] {
+        let counted = ["--count", "20", scale, "5", "--server", &broker.http];
+        broker
+            .run(&[&["bench", "http", workload], &counted[..]].concat())
+            .ok();
+    }
+    assert_eq!(broker.run(&["ls"]).ok(), "mine\n");
+    let stderr = run(&["bench", "http", "append", "--unix"]).fails(2);
+    assert!(stderr.contains("--unix"), "{stderr}");
 }
 
 #[test]

@@ -109,17 +109,21 @@ impl Sse {
 
     /// Appends when each is due, whether or not the last was answered, until the budget is used up.
     async fn publish(&self, run: &Run) -> Result<u64, Failure> {
-        let Connection { sender, receiver } = Connection::open(&run.address).await?;
+        let Connection {
+            mut sender,
+            receiver,
+        } = Connection::open(&run.address).await?;
         let (due, dues) = mpsc::unbounded_channel();
-        let (sent, ()) =
-            tokio::try_join!(self.send(run, sender, due), run.confirm(receiver, dues))?;
+        // The sender outlives the last answer: dropping it would close our side of the connection.
+        let sending = self.send(run, &mut sender, due);
+        let (sent, ()) = tokio::try_join!(sending, run.confirm(receiver, dues))?;
         Ok(sent)
     }
 
     async fn send(
         &self,
         run: &Run,
-        mut sender: Sender,
+        sender: &mut Sender,
         due: mpsc::UnboundedSender<u64>,
     ) -> Result<u64, Failure> {
         let budget = Budget::new(RunClock::start(), self.extent, Duration::ZERO);
