@@ -1,0 +1,68 @@
+//! The lines of the README that show HTTP work as printed.
+//!
+//! They are taken from the README and run by `bash` against the real binary; only the port differs. Needs `curl` 7.82 or
+//! newer, and fails without it.
+
+#[path = "outside/broker.rs"]
+mod broker;
+
+use std::process::Command;
+
+use broker::Broker;
+
+/// The heading that the lines stand under.
+const HEADING: &str = "\n## The same over HTTP\n";
+
+/// Said where curl is missing or too old for `--json`.
+const HOW_TO_GET_CURL: &str = "curl 7.82 or newer is needed; get it from the system's packages (`apt install curl`, \
+    `dnf install curl`, `brew install curl`) or from curl.se";
+
+/// The first block of shell under the heading.
+fn lines() -> String {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme).expect("the README is readable");
+    let (_, section) = readme.split_once(HEADING).expect("the heading is there");
+    let (_, block) = section.split_once("```sh\n").expect("a block of shell");
+    let (block, _) = block.split_once("```").expect("the block ends");
+    block.to_owned()
+}
+
+#[test]
+fn the_lines_that_show_http_work_as_printed() {
+    let version = Command::new("curl").arg("--version").output();
+    assert!(version.expect(HOW_TO_GET_CURL).status.success());
+    let broker = Broker::start(&[]);
+    let lines = lines();
+    let script = lines.replace("127.0.0.1:4437", &broker.http);
+    assert_ne!(lines, script, "the lines name the default port");
+    let mut bash = Command::new("bash");
+    let ran = bash.args(["-e", "-o", "pipefail", "-c", &script]).output();
+    let ran = ran.expect("bash runs the lines");
+    let said = String::from_utf8_lossy(&ran.stdout).replace('\r', "");
+    let wrong = String::from_utf8_lossy(&ran.stderr);
+    assert!(
+        ran.status.success(),
+        "{}\n{said}{wrong}\n{HOW_TO_GET_CURL}",
+        ran.status
+    );
+
+    let status = |line: &&str| line.starts_with("HTTP/1.1 ");
+    let mut statuses: Vec<&str> = said.lines().filter(status).collect();
+    statuses.sort_unstable();
+    let expected = [
+        ("HTTP/1.1 200 OK", 2),
+        ("HTTP/1.1 201 Created", 1),
+        ("HTTP/1.1 204 No Content", 5),
+    ];
+    for (status, times) in expected {
+        let found = statuses.iter().filter(|found| **found == status).count();
+        assert_eq!(found, times, "{status}\n{said}{wrong}");
+    }
+    assert_eq!(statuses.len(), 8, "{said}{wrong}");
+    // Read, long-polled and as an event.
+    for (item, times) in [("apple", 2), ("banana", 2), ("cherry", 2), ("damson", 2)] {
+        let found = said.matches(item).count();
+        assert_eq!(found, times, "{item}\n{said}{wrong}");
+    }
+    assert!(said.contains(r#""streamClosed":true"#), "{said}{wrong}");
+}
