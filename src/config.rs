@@ -20,7 +20,7 @@ mod values;
 pub use error::ConfigError;
 pub use layers::{Layers, Source};
 pub use print::Resolved;
-pub use values::{ByteCount, Http, LogFormat, LogLevel, Origin, Secret};
+pub use values::{ByteCount, Http, LogFormat, LogLevel, Origin, PublicUrl, Secret};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -88,6 +88,10 @@ pub struct Config {
     pub long_poll_timeout: Duration,
     /// Origins whose pages may use the streams; `*` is any. At least one.
     pub cors_origins: Vec<Origin>,
+    /// The root under which workers reach the HTTP port.
+    pub public_url: PublicUrl,
+    /// Whether webhooks may go to loopback addresses.
+    pub webhooks_allow_loopback: bool,
     /// Time that a drain may take before connections are cut.
     pub drain_grace: Duration,
 }
@@ -145,6 +149,8 @@ impl Config {
             http_bodies_bytes_max: from.bytes("http_bodies_bytes_max", 1)?,
             long_poll_timeout: from.duration("long_poll_timeout", Duration::ZERO)?,
             cors_origins: from.list("cors_origins")?,
+            public_url: from.one("public_url")?,
+            webhooks_allow_loopback: from.one("webhooks_allow_loopback")?,
             drain_grace: from.duration("drain_grace", Duration::ZERO)?,
         })
     }

@@ -24,4 +24,5 @@ pub mod session;
 pub mod storage;
 pub mod store;
 pub mod stream;
+pub mod subscriptions;
 pub mod types;

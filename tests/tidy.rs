@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["store"],
     &["fanout"],
     &["broker"],
+    &["subscriptions"],
     &["session"],
     &["connection"],
     &["server", "config", "http"],

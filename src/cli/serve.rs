@@ -27,6 +27,8 @@ use crate::http::admin::Admin;
 use crate::metrics::Metrics;
 use crate::server::{Drained, Server};
 use crate::store::{Readiness, StoreError};
+use crate::subscriptions::Subscriptions;
+use crate::types::Error;
 use http::HttpPort;
 use owner::Owner;
 use signals::Signals;
@@ -84,7 +86,13 @@ async fn serve(config: Config) -> Result<(), Failure> {
         signal = signals.next() => signal.exit_now(),
     };
     let owner = Owner::claim(&config.data);
-    http.open(&broker);
+    let subscriptions = Subscriptions::start(
+        broker.clone(),
+        options::subscriptions(&config),
+        shutdown.clone(),
+    );
+    let subscriptions = subscriptions.await.map_err(|error| not_read(&error))?;
+    http.open(&broker, subscriptions);
     announce(server.local_addresses())?;
     tracing::info!(data = %config.data.display(), "serving");
 
@@ -159,6 +167,13 @@ fn cannot_start(message: String) -> Failure {
     Failure::Other {
         message,
         code: Code::Refused,
+    }
+}
+
+fn not_read(error: &Error) -> Failure {
+    Failure::Other {
+        message: format!("cannot read the subscriptions: {error}"),
+        code: Code::Broken,
     }
 }
 

@@ -71,6 +71,7 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
             let number = i64::from_str_radix(number.as_str(), number.radix()).ok()?;
             Some(number.to_string())
         }
+        DeValue::Boolean(flag) => Some(flag.to_string()),
         _ => None,
     }
 }

@@ -213,6 +213,18 @@ pub const KEYS: &[Key] = &[
         )
     },
     key(
+        "public_url",
+        "auto",
+        "URL",
+        "Root under which workers reach the HTTP port; `auto`: the Host of the request that subscribes",
+    ),
+    key(
+        "webhooks_allow_loopback",
+        "false",
+        "BOOL",
+        "For development: webhooks may go to localhost, also by plain http",
+    ),
+    key(
         "drain_grace",
         "10s",
         "TIME",

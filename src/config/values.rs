@@ -49,6 +49,10 @@ impl Value for u32 {
     const NEED: &'static str = "a whole number";
 }
 
+impl Value for bool {
+    const NEED: &'static str = "`true` or `false`";
+}
+
 impl Value for ListenAddress {
     const NEED: &'static str = "HOST:PORT or unix:PATH";
 }
@@ -118,6 +122,44 @@ impl FromStr for Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// The root under which clients reach the HTTP port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicUrl {
+    /// What the `Host` of each request says, written `auto`.
+    Auto,
+    /// Here; without a slash at its end.
+    At(String),
+}
+
+impl Value for PublicUrl {
+    const NEED: &'static str = "`auto` or a URL such as https://streams.example.com";
+}
+
+impl FromStr for PublicUrl {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let url = url::Url::parse(text).map_err(|_syntax| ())?;
+        let is_root = matches!(url.scheme(), "http" | "https")
+            && url.query().is_none()
+            && url.fragment().is_none();
+        let root = || Self::At(text.trim_end_matches('/').to_owned());
+        is_root.then(root).ok_or(())
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::At(root) => f.write_str(root),
+        }
     }
 }
 

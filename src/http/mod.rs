@@ -11,6 +11,7 @@ mod reply;
 mod routes;
 mod server;
 pub mod streams;
+pub mod subscriptions;
 mod unread;
 
 pub use reply::{Reply, ReplyBody};

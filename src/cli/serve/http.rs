@@ -3,7 +3,6 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::Router;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -13,8 +12,9 @@ use crate::cli::failure::Failure;
 use crate::config::{Config, Http};
 use crate::http::admin::Admin;
 use crate::http::streams::{Opening, StreamsFace};
-use crate::http::{HttpServer, Routes};
+use crate::http::{HttpServer, Routes, subscriptions};
 use crate::metrics::Metrics;
+use crate::subscriptions::Subscriptions;
 
 /// How long requests may take to end.
 const GRACE: Duration = Duration::from_secs(1);
@@ -23,6 +23,7 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct HttpPort {
     opening: Opening,
+    subscriptions: subscriptions::Opening,
     stop: CancellationToken,
     serving: Option<JoinHandle<()>>,
 }
@@ -37,6 +38,7 @@ impl HttpPort {
     ) -> Result<Self, Failure> {
         let mut port = Self {
             opening: Arc::new(OnceLock::new()),
+            subscriptions: Arc::new(OnceLock::new()),
             stop: CancellationToken::new(),
             serving: None,
         };
@@ -47,12 +49,13 @@ impl HttpPort {
             cannot_start(format!("cannot listen for HTTP on {address}: {error}"))
         })?;
         announce_line(&format!("http on {}", server.address()))?;
+        let controls = options::subscriptions_face(config, Arc::clone(&port.subscriptions));
         let streams = StreamsFace::new(
             Arc::clone(&port.opening),
             options::streams(config),
             draining,
             Arc::clone(&metrics),
-            Router::new(),
+            subscriptions::routes(controls),
         );
         let routes = Routes::new(streams, admin.routes());
         let running = server.run(routes, options::http(config), metrics, port.stop.clone());
@@ -60,10 +63,11 @@ impl HttpPort {
         Ok(port)
     }
 
-    /// Serves streams from now on.
-    pub(super) fn open(&self, broker: &Broker) {
+    /// Serves streams and subscriptions from now on.
+    pub(super) fn open(&self, broker: &Broker, subscriptions: Subscriptions) {
         // Opened once per process; a second broker could only be the same one.
         drop(self.opening.set(broker.clone()));
+        drop(self.subscriptions.set(subscriptions));
     }
 
     /// Takes no more connections and lets requests under way end, within a time: a prober that holds its connection open

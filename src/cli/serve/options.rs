@@ -6,16 +6,18 @@ use streamkeeper_protocol::limits::Limits;
 use tokio::sync::watch;
 
 use crate::broker::BrokerOptions;
-use crate::config::Config;
+use crate::config::{Config, PublicUrl};
 use crate::connection::ConnectionOptions;
 use crate::http::HttpOptions;
 use crate::http::streams::StreamsOptions;
+use crate::http::subscriptions::{Opening, SubscriptionsFace};
 use crate::metrics::Metrics;
 use crate::rules::RuleLimits;
 use crate::server::ServerOptions;
 use crate::session::{SessionOptions, Token};
 use crate::store::Readiness;
 use crate::stream::QueueLimits;
+use crate::subscriptions::SubscriptionOptions;
 
 pub(super) fn server(config: &Config) -> ServerOptions {
     ServerOptions {
@@ -66,6 +68,22 @@ pub(super) fn streams(config: &Config) -> StreamsOptions {
         record_bytes_max: size(config.record_bytes_max.into()),
         ..StreamsOptions::default()
     }
+}
+
+pub(super) fn subscriptions(config: &Config) -> SubscriptionOptions {
+    SubscriptionOptions {
+        allow_loopback: config.webhooks_allow_loopback,
+        ..SubscriptionOptions::default()
+    }
+}
+
+/// The routes of the subscriptions that `opening` will hold.
+pub(super) fn subscriptions_face(config: &Config, opening: Opening) -> SubscriptionsFace {
+    let public_url = match &config.public_url {
+        PublicUrl::Auto => None,
+        PublicUrl::At(root) => Some(root.as_str()),
+    };
+    SubscriptionsFace::new(opening, tokens(config), public_url)
 }
 
 pub(super) fn broker(
