@@ -6,6 +6,7 @@ use streamkeeper_client::{Client, ErrorCode, ReadOptions, Start, StreamStatus};
 use tokio::time::{Instant, sleep};
 
 use crate::history::Written;
+use crate::http::{Http, Request};
 
 /// How long anything may take that takes milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,6 +77,31 @@ pub async fn find(client: &Client, stream: &str) -> Option<Found> {
         "{stream}: records are missing"
     );
     Some(found)
+}
+
+/// Holds a stream as HTTP reads it against how it was found over TCP: the same bytes, the same tail.
+pub async fn same_over_http(http: &Http, stream: &str, found: &Found) {
+    let status = &found.status;
+    let mut offset = format!("{:016}_{:016}", status.earliest, status.earliest_byte);
+    let mut bytes = Vec::new();
+    loop {
+        let get = Request::new("GET", &format!("{stream}?offset={offset}"));
+        let answer = http.ask(&get).await.expect("HTTP is answered");
+        assert_eq!(answer.status, 200, "{stream} from {offset}: {answer:?}");
+        let next = answer.header("stream-next-offset");
+        next.expect("where to read on").clone_into(&mut offset);
+        bytes.extend_from_slice(&answer.body);
+        if answer.header("stream-up-to-date") == Some("true") {
+            let closed = answer.header("stream-closed") == Some("true");
+            assert_eq!(closed, status.closed, "{stream}: closed");
+            break;
+        }
+    }
+    let tail = format!("{:016}_{:016}", status.tail, status.tail_byte);
+    assert_eq!(offset, tail, "{stream}: the tail");
+    let records = found.records.iter().map(|record| record.payload());
+    let expected = records.collect::<Vec<_>>().concat();
+    assert!(bytes == expected, "{stream}: other bytes over HTTP");
 }
 
 /// The status once retention has done its work.

@@ -38,7 +38,8 @@ pub async fn connect(address: &str) -> Client {
     client.connect(address).await.expect("the broker accepts")
 }
 
-async fn connect_http(address: &str) -> Http {
+/// A connection over HTTP.
+pub async fn connect_http(address: &str) -> Http {
     let connected = Http::connect(address).await;
     connected.expect("the broker accepts")
 }

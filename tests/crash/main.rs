@@ -36,9 +36,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use found::PATIENCE;
+use found::{PATIENCE, find, same_over_http};
 use history::Delivered;
-use load::{Load, connect};
+use load::{Load, connect, connect_http};
 use owned::{KINDS, Kind, Owned};
 use producer::Persistent;
 use random::{Random, seeds};
@@ -119,6 +119,13 @@ async fn crash(mut random: Random) {
     let client = connect(&place.borrow().clone().expect("the broker listens")).await;
     let produced = persistent.finish(&client).await;
     println!("{produced} records by the producer that lived through it all");
+    let names = owned.iter().map(|stream| &stream.name);
+    let http = connect_http(&server.http).await;
+    for name in names.chain(shared.iter().map(|stream| &stream.name)) {
+        if let Some(found) = find(&client, name).await {
+            same_over_http(&http, name, &found).await;
+        }
+    }
     for stream in &shared {
         let by_http = stream.confirmed(|writer| writer >= CLIENTS);
         assert!(
