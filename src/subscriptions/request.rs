@@ -44,6 +44,8 @@ pub struct Description {
     pub created_at: Timestamp,
     /// `active` or `failed`.
     pub status: &'static str,
+    /// When a delivery that failed is tried again.
+    pub next_attempt_at: Option<Timestamp>,
     /// All its streams.
     pub streams: Vec<StreamInfo>,
     /// The key that webhooks are signed with; only of a subscription with a webhook.
@@ -60,6 +62,7 @@ impl Description {
             base_url: head.base_url.clone(),
             created_at: head.created_at,
             status: subscription.status(),
+            next_attempt_at: head.next_attempt_at,
             streams: subscription.links.infos(usize::MAX),
             kid,
         }

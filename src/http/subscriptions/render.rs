@@ -232,6 +232,7 @@ pub(super) fn description(described: &Description) -> Response {
         "lease_ttl_ms": config.lease_ttl_ms,
         "created_at": rfc_3339(described.created_at),
         "status": described.status,
+        "next_attempt_at": described.next_attempt_at.map(rfc_3339),
         "description": config.description,
     }))
 }

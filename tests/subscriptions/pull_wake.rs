@@ -1,0 +1,178 @@
+//! Pull-wake: events on a stream, and workers that race for the lease.
+
+use serde_json::{Value, json};
+
+use crate::support::{Broker, all_done, by_pull_wake, stream, text};
+
+const ID: &str = "pull";
+
+#[tokio::test]
+async fn one_worker_gets_the_lease_and_the_others_are_told_who_has_it() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&data);
+    broker.create("wake", &json!([])).await;
+    let created = broker
+        .subscribe(ID, &by_pull_wake(30_000))
+        .await
+        .expect(201);
+    assert_eq!(
+        (&created["wake_stream"], &created["webhook"]),
+        (&json!("wake"), &Value::Null)
+    );
+    broker
+        .claim(ID, "worker-1")
+        .await
+        .refused(409, "NO_PENDING_WORK");
+    broker.create("events/a", &json!(1)).await;
+    let event = broker.woken(1).await;
+    assert_eq!(
+        (&event["type"], &event["subscription_id"]),
+        (&json!("wake"), &json!(ID))
+    );
+    assert_eq!(
+        (&event["stream"], &event["generation"]),
+        (&json!("events/a"), &json!(1))
+    );
+    assert!(event["ts"].is_u64());
+    let claim = broker.claim(ID, "worker-1").await.expect(200);
+    assert_eq!(claim["lease_ttl_ms"], 30_000);
+    let busy = broker
+        .claim(ID, "worker-2")
+        .await
+        .refused(409, "ALREADY_CLAIMED");
+    assert_eq!(busy["error"]["current_holder"], "worker-1");
+    assert_eq!(busy["error"]["generation"], 1);
+    let report = all_done(&claim);
+    let ok = broker
+        .work(ID, "/ack", text(&claim, "token"), &report)
+        .await
+        .expect(200);
+    assert_eq!(ok, json!({ "ok": true, "next_wake": false }));
+    broker
+        .work(ID, "/ack", text(&claim, "token"), &report)
+        .await
+        .refused(409, "FENCED");
+    let described = broker.describe(ID).await;
+    let tail = &stream(&claim, "events/a")["tail_offset"];
+    assert_eq!(&stream(&described, "events/a")["acked_offset"], tail);
+}
+
+#[tokio::test]
+async fn a_claim_right_behind_an_append_finds_it() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&data);
+    broker.create("wake", &json!([])).await;
+    broker.create("events/a", &json!([])).await;
+    broker
+        .subscribe(ID, &by_pull_wake(30_000))
+        .await
+        .expect(201);
+    for n in 0..50 {
+        broker.append("events/a", &json!(n)).await;
+        let claim = broker.claim(ID, "worker").await.expect(200);
+        let token = text(&claim, "token");
+        broker
+            .work(ID, "/ack", token, &all_done(&claim))
+            .await
+            .expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_release_or_an_end_of_the_lease_wakes_again_while_work_is_left() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&data);
+    broker.create("wake", &json!([])).await;
+    broker.subscribe(ID, &by_pull_wake(1_000)).await.expect(201);
+    broker.create("events/a", &json!(1)).await;
+    let claim = broker.claim(ID, "worker-1").await.expect(200);
+    let token = text(&claim, "token");
+    broker
+        .work(ID, "/release", token, &all_done(&claim))
+        .await
+        .expect(204);
+    let described = broker.describe(ID).await;
+    assert_eq!(
+        stream(&described, "events/a")["acked_offset"],
+        "-1",
+        "a release acknowledges nothing"
+    );
+    broker.woken(2).await;
+    let second = broker.claim(ID, "worker-2").await.expect(200);
+    assert_eq!(second["generation"], 2);
+    // Worker 2 dies.
+    broker.woken(3).await;
+    broker
+        .work(ID, "/ack", text(&second, "token"), &all_done(&second))
+        .await
+        .refused(409, "FENCED");
+    let third = broker.claim(ID, "worker-3").await.expect(200);
+    let token = text(&third, "token");
+    broker
+        .work(ID, "/ack", token, &all_done(&third))
+        .await
+        .expect(200);
+}
+
+#[tokio::test]
+async fn an_ack_without_done_keeps_the_lease() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&data);
+    broker.create("wake", &json!([])).await;
+    broker.subscribe(ID, &by_pull_wake(1_000)).await.expect(201);
+    broker.create("events/a", &json!(1)).await;
+    let claim = broker.claim(ID, "worker").await.expect(200);
+    let mut beat = all_done(&claim);
+    beat["done"] = json!(false);
+    let begin = std::time::Instant::now();
+    while begin.elapsed() < std::time::Duration::from_millis(2_500) {
+        broker
+            .work(ID, "/ack", text(&claim, "token"), &beat)
+            .await
+            .expect(200);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    broker
+        .work(ID, "/ack", text(&claim, "token"), &all_done(&claim))
+        .await
+        .expect(200);
+}
+
+#[tokio::test]
+async fn an_event_is_written_once_its_wake_stream_is_there() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&data);
+    broker
+        .subscribe(ID, &by_pull_wake(30_000))
+        .await
+        .expect(201);
+    broker.create("events/a", &json!(1)).await;
+    broker
+        .described(ID, |described| described["status"] == "failed")
+        .await;
+    broker.create("wake", &json!([])).await;
+    broker.woken(1).await;
+    broker
+        .described(ID, |described| described["status"] == "active")
+        .await;
+}
+
+#[tokio::test]
+async fn routes_of_the_other_kind_are_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&data);
+    let nobody = crate::support::nobody().await;
+    let config = crate::support::by_webhook(&format!("http://{nobody}/"), 30_000);
+    broker.subscribe("hook", &config).await.expect(201);
+    broker
+        .claim("hook", "worker")
+        .await
+        .refused(400, "INVALID_REQUEST");
+    let report = json!({ "wake_id": "w", "generation": 1 });
+    for action in ["/ack", "/release"] {
+        broker
+            .work("hook", action, "token", &report)
+            .await
+            .refused(400, "INVALID_REQUEST");
+    }
+}
