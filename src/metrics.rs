@@ -81,6 +81,8 @@ pub struct Metrics {
     pub http_connections: Gauge,
     /// Requests answered on stream routes, by method and status class.
     pub http_requests: Requests,
+    /// Bytes of request bodies that are being read or appended.
+    pub http_body_bytes: Gauge,
     /// Long-polls and event streams open now.
     pub http_live_readers: Gauge,
     /// Connections past their CONNECT.
@@ -175,6 +177,7 @@ impl Metrics {
             ),
             http_connections: gauge("http_connections", "HTTP connections open now"),
             http_requests: Requests::register(),
+            http_body_bytes: gauge("http_body_bytes", "Bytes of request bodies at work"),
             http_live_readers: gauge("http_live_readers", "Long-polls and event streams open now"),
             sessions: gauge("sessions", "Connections past their CONNECT"),
             appends: counter("appends_total", "Appends accepted and durable"),

@@ -28,7 +28,7 @@ const JSON: &str = "application/json";
 const INDEX: &str = concat!(
     "Streamkeeper ",
     env!("CARGO_PKG_VERSION"),
-    "\n\n/livez    is the process alive\n/readyz   does the broker serve (?verbose for JSON)\n/metrics  \
+    "\n\n/v1/stream/NAME  streams, by the Durable Streams protocol\n/livez    is the process alive\n/readyz   does the broker serve (?verbose for JSON)\n/metrics  \
      for Prometheus\n",
 );
 

@@ -12,8 +12,8 @@ use tower::ServiceExt as _;
 use super::streams::StreamsFace;
 use super::{Reply, ReplyBody};
 
-/// All routes of the port. Cheap to clone.
-#[derive(Clone, Debug)]
+/// All routes of the port.
+#[derive(Debug)]
 pub struct Routes {
     streams: StreamsFace,
     rest: Router,

@@ -91,7 +91,7 @@ impl HttpServer {
     ) {
         let door = Door {
             builder: builder(&options),
-            routes,
+            routes: Arc::new(routes),
             options,
             metrics,
             stop,
@@ -125,7 +125,7 @@ fn builder(options: &HttpOptions) -> auto::Builder<TokioExecutor> {
 
 struct Door {
     builder: auto::Builder<TokioExecutor>,
-    routes: Routes,
+    routes: Arc<Routes>,
     options: HttpOptions,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -176,7 +176,7 @@ impl Door {
         let serving = serve(
             self.builder.clone(),
             UnreadLimit::new(socket, self.options.write_timeout),
-            self.routes.clone(),
+            Arc::clone(&self.routes),
             self.options.head_timeout,
             self.stop.clone(),
         );
@@ -190,7 +190,7 @@ impl Door {
 async fn serve(
     builder: auto::Builder<TokioExecutor>,
     socket: UnreadLimit<TcpStream>,
-    routes: Routes,
+    routes: Arc<Routes>,
     head_timeout: Duration,
     stop: CancellationToken,
 ) {
@@ -198,7 +198,7 @@ async fn serve(
     let first = Arc::clone(&began);
     let service = service_fn(move |request| {
         first.store(true, Ordering::Relaxed);
-        let routes = routes.clone();
+        let routes = Arc::clone(&routes);
         async move { Ok::<_, Never>(routes.answer(request).await) }
     });
     let connection = builder.serve_connection(TokioIo::new(socket), service);

@@ -54,7 +54,10 @@ impl Face {
             options.seq = seq;
             records(payload.bytes(), whole, self.options.record_bytes_max)
         };
-        let appended = broker.append(stream, batch, options).await?;
+        let appended = match broker.append(stream, batch, options).await {
+            Ok(appended) => appended,
+            Err(error) => return Err(Failure::located(broker, stream, error).await),
+        };
         drop(payload);
         let news = stamp.is_some() && !appended.duplicate && !close_only;
         let status = if news {

@@ -18,6 +18,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::error::Failure;
+use crate::metrics::Gauge;
 
 /// Time a client has for each piece of a body.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,19 +31,27 @@ const DISCARD_TIME: Duration = Duration::from_secs(5);
 pub(super) struct Bodies {
     body_bytes_max: usize,
     total_bytes_max: usize,
-    total: Arc<AtomicUsize>,
+    total: Arc<Total>,
+}
+
+/// What all bodies hold together.
+#[derive(Debug)]
+struct Total {
+    bytes: AtomicUsize,
+    shown: Gauge,
 }
 
 /// Bytes of the common bound, given back on drop.
 #[derive(Debug)]
 struct Held {
-    total: Arc<AtomicUsize>,
+    total: Arc<Total>,
     bytes: usize,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.total.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.total.shown.decrement(self.bytes as u64);
     }
 }
 
@@ -60,11 +69,13 @@ impl Payload {
 }
 
 impl Bodies {
-    pub(super) fn new(body_bytes_max: usize, total_bytes_max: usize) -> Self {
+    /// Bounds whose use `shown` shows.
+    pub(super) fn new(body_bytes_max: usize, total_bytes_max: usize, shown: Gauge) -> Self {
+        let bytes = AtomicUsize::new(0);
         Self {
             body_bytes_max,
             total_bytes_max,
-            total: Arc::default(),
+            total: Arc::new(Total { bytes, shown }),
         }
     }
 
@@ -112,7 +123,8 @@ impl Bodies {
         if held.bytes + bytes > self.body_bytes_max {
             return Err(Failure::body_too_large(self.body_bytes_max));
         }
-        let before = self.total.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.total.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.total.shown.increment(bytes as u64);
         held.bytes += bytes;
         if before + bytes > self.total_bytes_max {
             return Err(Failure::busy());

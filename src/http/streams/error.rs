@@ -10,8 +10,10 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use bytes::Bytes;
 
 use super::headers;
+use crate::broker::Broker;
 use crate::http::{Reply, ReplyBody};
-use crate::types::{Error, Fault, NameError, Position, Refusal};
+use crate::storage::Storage as _;
+use crate::types::{Error, Fault, NameError, Position, Refusal, StreamName};
 
 /// See the module.
 #[derive(Debug)]
@@ -102,6 +104,29 @@ impl Failure {
         Self::from(Error::Fault(Fault::Starting { reason }))
     }
 
+    /// What is wrong with a request to `stream`, with the offset that goes with it. A refusal knows that one as a record
+    /// position only, so it is looked up: these are not the paths that are hot.
+    pub(super) async fn located(broker: &Broker, stream: &StreamName, error: Error) -> Self {
+        let name = match &error {
+            Error::Refused(Refusal::StreamClosed { .. } | Refusal::PastTail { .. }) => {
+                headers::NEXT_OFFSET
+            }
+            Error::Refused(Refusal::Trimmed { .. }) => headers::EARLIEST_OFFSET,
+            _ => return error.into(),
+        };
+        let failure = Self::from(error);
+        // Deleted meanwhile: then there is no offset to tell.
+        let Ok(metadata) = broker.get_metadata(stream).await else {
+            return failure;
+        };
+        let position = if name == headers::NEXT_OFFSET {
+            metadata.tail
+        } else {
+            metadata.earliest
+        };
+        failure.with(name, headers::value(position.to_string()))
+    }
+
     /// The answer.
     pub(super) fn into_reply(self) -> Reply {
         let body = serde_json::json!({ "error": { "code": self.code, "message": self.message } });
@@ -151,16 +176,7 @@ impl From<Refusal> for Failure {
         };
         let failure = Self::new(status, code, message);
         match refusal {
-            Refusal::StreamClosed { tail } => failure
-                .with(headers::CLOSED, headers::TRUE)
-                .with(headers::NEXT_OFFSET, headers::value(tail.to_string())),
-            Refusal::PastTail { tail } => {
-                failure.with(headers::NEXT_OFFSET, headers::value(tail.to_string()))
-            }
-            Refusal::Trimmed { earliest } => failure.with(
-                headers::EARLIEST_OFFSET,
-                headers::value(earliest.to_string()),
-            ),
+            Refusal::StreamClosed { .. } => failure.with(headers::CLOSED, headers::TRUE),
             Refusal::ProducerFenced { current } => {
                 failure.with(headers::PRODUCER_EPOCH, headers::number(current))
             }

@@ -81,8 +81,8 @@ impl Default for StreamsOptions {
 /// The broker, once it is open.
 pub type Opening = Arc<OnceLock<Broker>>;
 
-/// The routes of the protocol. Cheap to clone.
-#[derive(Clone, Debug)]
+/// The routes of the protocol.
+#[derive(Debug)]
 pub struct StreamsFace {
     face: Arc<Face>,
     layered: Layered,
@@ -113,7 +113,11 @@ impl StreamsFace {
         let cors = layers::cors(&options.cors_origins);
         let face = Arc::new(Face {
             broker,
-            bodies: Bodies::new(options.body_bytes_max, options.bodies_bytes_max),
+            bodies: Bodies::new(
+                options.body_bytes_max,
+                options.bodies_bytes_max,
+                metrics.http_body_bytes.clone(),
+            ),
             options,
             crowd: Crowd::default(),
             draining,

@@ -15,7 +15,7 @@ use crate::broker::{Broker, Runs};
 use crate::http::{Reply, ReplyBody};
 use crate::rules::is_json;
 use crate::storage::ReadLimits;
-use crate::types::{Position, Start, StreamName};
+use crate::types::{Error, Position, Start, StreamName};
 
 /// Marks a response that is worth compressing.
 #[derive(Clone, Copy, Debug)]
@@ -32,12 +32,16 @@ impl Face {
         query: &ReadQuery,
         request: &HeaderMap,
     ) -> Result<Reply, Failure> {
-        let runs = match query.live {
+        let read = match query.live {
             Live::No => {
                 let limits = self.limits(Duration::ZERO);
-                broker.read_runs(stream, query.from, limits).await?
+                broker.read_runs(stream, query.from, limits).await
             }
-            Live::LongPoll | Live::Sse => self.wait_for_runs(broker, stream, query.from).await?,
+            Live::LongPoll | Live::Sse => self.wait_for_runs(broker, stream, query.from).await,
+        };
+        let runs = match read {
+            Ok(runs) => runs,
+            Err(error) => return Err(Failure::located(broker, stream, error).await),
         };
         check_position(query, &runs)?;
         if query.live == Live::LongPoll && runs.runs.is_empty() {
@@ -59,7 +63,7 @@ impl Face {
         broker: &Broker,
         stream: &StreamName,
         from: Start,
-    ) -> Result<Runs, Failure> {
+    ) -> Result<Runs, Error> {
         let wait = if self.draining.is_cancelled() {
             Duration::ZERO
         } else {
@@ -68,9 +72,9 @@ impl Face {
         let _reader = self.metrics.http_live_readers.hold();
         tokio::select! {
             biased;
-            read = broker.read_runs(stream, from, self.limits(wait)) => Ok(read?),
+            read = broker.read_runs(stream, from, self.limits(wait)) => read,
             () = self.draining.cancelled(), if !wait.is_zero() => {
-                Ok(broker.read_runs(stream, from, self.limits(Duration::ZERO)).await?)
+                broker.read_runs(stream, from, self.limits(Duration::ZERO)).await
             }
         }
     }

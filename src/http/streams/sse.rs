@@ -31,7 +31,7 @@ use crate::fanout::{Bell, Cursor, EndReason, Step, Watcher};
 use crate::http::{Reply, ReplyBody};
 use crate::metrics::Held;
 use crate::storage::{ReadLimits, Storage as _};
-use crate::types::{Error, Fault, Offset, Position, Run, Start, StreamName};
+use crate::types::{Error, Fault, Offset, Position, Refusal, Run, Start, StreamName};
 
 /// About how much goes into one event.
 const EVENT_BYTES: usize = 64 << 10;
@@ -55,9 +55,26 @@ impl Face {
     ) -> Result<Reply, Failure> {
         let bell = Arc::new(Bell::default());
         let watcher: Arc<dyn Watcher> = Arc::<Bell>::clone(&bell);
-        let mut cursor = broker.cursor(stream, query.from, watcher, 0).await?;
+        let mut cursor = match broker.cursor(stream, query.from, watcher, 0).await {
+            Ok(cursor) => cursor,
+            Err(error) => return Err(Failure::located(broker, stream, error).await),
+        };
         // Read before the status goes out: what is wrong with the store or the offset can still be said in it.
-        let first = cursor.load(EVENT_BYTES).await?;
+        let first = match cursor.load(EVENT_BYTES).await? {
+            Step::End {
+                reason: EndReason::Deleted | EndReason::Expired,
+                ..
+            } => return Err(Refusal::NotFound.into()),
+            Step::End {
+                reason: EndReason::Trimmed,
+                earliest,
+                ..
+            } => {
+                let trimmed = Refusal::Trimmed { earliest }.into();
+                return Err(Failure::located(broker, stream, trimmed).await);
+            }
+            first => first,
+        };
         check_position(query, &first, cursor.next())?;
         let mut encoding = Encoding::of(cursor.options().content_type.as_bytes());
         if let (Encoding::Text(joint), Start::At(offset)) = (&mut encoding, query.from) {
