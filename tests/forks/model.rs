@@ -98,13 +98,13 @@ impl Run {
     }
 
     async fn step(&mut self) {
-        match self.random.below(14) {
+        match self.random.below(17) {
             0 | 1 => self.create().await,
             2..=4 => self.fork().await,
             5..=9 => self.append().await,
-            10 => self.delete().await,
-            11 => self.reopen().await,
-            12 => self.crash().await,
+            10..=13 => self.delete().await,
+            14 => self.reopen().await,
+            15 => self.crash().await,
             _ => self.compare().await,
         }
     }
