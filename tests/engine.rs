@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use streamkeeper::broker::{Broker, BrokerOptions};
 use streamkeeper::fanout::{Bell, EndReason, Step};
+use streamkeeper::metrics::Metrics;
 use streamkeeper::storage::{ReadLimits, Storage};
+use streamkeeper::store::chunks::ChunkStore;
 use streamkeeper::types::{
     AppendOptions, CreateOptions, Error, Offset, RecordBlock, Refusal, Retention, Start,
     StorageKind, StreamName,
@@ -247,4 +249,72 @@ async fn a_cursor_does_not_take_the_next_stream_of_the_name_for_its_own() {
         "{end:?}"
     );
     broker.close_all().await;
+}
+
+/// More rows than one fold removes: the rest goes by itself, also after a restart, without anything being written.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_deleted_and_trimmed_streams_are_all_removed_in_the_end() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let tuned = || {
+        let mut options = BrokerOptions::in_directory(directory.path());
+        options.fold_bytes = 1;
+        options.removals_per_fold = 2;
+        options
+    };
+    let broker = Broker::open(tuned()).await.expect("opens");
+    let (deleted, trimmed) = (name("deleted"), name("trimmed"));
+    let retention = Retention {
+        max_records: Some(20),
+        ..Retention::default()
+    };
+    let limited = CreateOptions {
+        retention,
+        ..CreateOptions::default()
+    };
+    for (stream, options) in [(&deleted, CreateOptions::default()), (&trimmed, limited)] {
+        broker.create(stream, options).await.expect("created");
+    }
+    // Each record is more than a page and a fold of its own: a row.
+    let record = "x".repeat(5_000);
+    for _ in 0..20 {
+        append(&broker, &deleted, &record).await;
+        append(&broker, &trimmed, &record).await;
+    }
+    broker.delete(&deleted).await.expect("deleted");
+    let batch = RecordBlock::from_payloads(vec!["y"; 20]);
+    broker
+        .append(&trimmed, batch, AppendOptions::default())
+        .await
+        .expect("appended");
+    broker.close_all().await;
+    drop(broker);
+    let leftovers = || {
+        let store = ChunkStore::open(directory.path(), 1 << 20).expect("the store opens");
+        store.has_leftovers().expect("readable")
+    };
+    assert!(leftovers(), "all of it was done before the end");
+
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while leftovers() {
+        let (metrics, exporter) = Metrics::new();
+        let mut options = tuned();
+        options.metrics = metrics;
+        let broker = Broker::open(options).await.expect("opens");
+        while exporter.render().contains("streamkeeper_folds_total 0\n") {
+            assert!(std::time::Instant::now() < deadline, "nothing is removed");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        broker.close_all().await;
+    }
+    let store = ChunkStore::open(directory.path(), 1 << 20).expect("the store opens");
+    let load = |stream: &StreamName| store.load(stream.as_str()).expect("readable");
+    assert_eq!(load(&deleted), None);
+    let id = load(&trimmed).expect("still there").id;
+    let runs = store.read(id, Offset(0), usize::MAX).expect("readable");
+    let first = runs
+        .first()
+        .expect("the newest records")
+        .header
+        .first_offset;
+    assert!((1..=20).contains(&first), "{first}");
 }

@@ -9,6 +9,7 @@
 //! | `timers` | due time (µs), stream id | - | one per stream that changes by the clock |
 //! | `due` | stream id | its key in `timers` | as `timers` |
 //! | `garbage` | stream id | - | one per deleted stream whose rows are not all removed yet |
+//! | `untrimmed` | stream id | - | one per stream whose trimmed chunks are not all removed yet |
 //! | `facts` | text | number | watermark, next stream id, newest commit time |
 //!
 //! Only the folder writes. Readers open a transaction per call and run off the async threads. Commits use quick-repair, so
@@ -19,7 +20,8 @@ use std::path::Path;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use redb::{
-    Builder, Database, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction,
+    Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
+    WriteTransaction,
 };
 
 use super::codec;
@@ -40,7 +42,11 @@ pub(super) const CHUNKS: TableDefinition<'_, ChunkKey, &[u8]> = TableDefinition:
 pub(super) const TIMERS: TableDefinition<'_, (u64, u64), ()> = TableDefinition::new("timers");
 pub(super) const DUE: TableDefinition<'_, u64, u64> = TableDefinition::new("due");
 pub(super) const GARBAGE: TableDefinition<'_, u64, ()> = TableDefinition::new("garbage");
+pub(super) const UNTRIMMED: TableDefinition<'_, u64, ()> = TableDefinition::new("untrimmed");
 pub(super) const FACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("facts");
+
+/// Tables of a store; an older one has fewer, and gets the others when it is opened.
+const TABLES: usize = 9;
 
 pub(super) const WATERMARK: &str = "watermark";
 pub(super) const NEXT_STREAM_ID: &str = "next_stream_id";
@@ -105,6 +111,7 @@ impl ChunkStore {
             write.open_table(TIMERS).map_err(failed)?;
             write.open_table(DUE).map_err(failed)?;
             write.open_table(GARBAGE).map_err(failed)?;
+            write.open_table(UNTRIMMED).map_err(failed)?;
             write.open_table(FACTS).map_err(failed)?;
             write.commit().map_err(failed)?;
         }
@@ -112,12 +119,21 @@ impl ChunkStore {
     }
 
     fn has_tables(&self) -> Result<bool, StoreError> {
-        Ok(self
-            .begin_read()?
-            .list_tables()
-            .map_err(failed)?
-            .next()
-            .is_some())
+        let read = self.begin_read()?;
+        let tables = read.list_tables().map_err(failed)?.count();
+        Ok(tables >= TABLES)
+    }
+
+    /// Whether rows of deleted or trimmed streams are still to be removed.
+    pub fn has_leftovers(&self) -> Result<bool, StoreError> {
+        let read = self.begin_read()?;
+        for table in [GARBAGE, UNTRIMMED] {
+            let table = read.open_table(table).map_err(failed)?;
+            if table.first().map_err(failed)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Closes the file, so that it can be opened again at once, whoever still holds this handle.

@@ -14,7 +14,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::chunks::{
     self, CHUNKS, ChunkKey, ChunkStore, DUE, FACTS, GARBAGE, NAMES, NEWEST_COMMIT_AT,
-    NEXT_STREAM_ID, PRODUCERS, STREAMS, TIMERS, WATERMARK, failed,
+    NEXT_STREAM_ID, PRODUCERS, STREAMS, TIMERS, UNTRIMMED, WATERMARK, failed,
 };
 use super::codec::{self, Entry};
 use super::error::StoreError;
@@ -30,9 +30,6 @@ const PAGE_BYTES_MAX: usize = 65_536;
 
 /// What redb keeps beside a value in its page, rounded up.
 const PAGE_OVERHEAD: usize = 64;
-
-/// Rows of deleted or trimmed streams removed in one fold: bounds how long a fold may take.
-const REMOVED_PER_FOLD: usize = 1024;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -62,16 +59,21 @@ impl Fold {
         Ok(())
     }
 
-    /// Writes everything in one transaction. Answers the names of the streams it touched.
-    pub fn write(self, store: &ChunkStore) -> Result<Vec<StreamName>, StoreError> {
+    /// Writes everything in one transaction, and removes up to `removals_max` rows of deleted or trimmed streams. Answers the names of the streams it touched.
+    pub fn write(
+        self,
+        store: &ChunkStore,
+        removals_max: usize,
+    ) -> Result<Vec<StreamName>, StoreError> {
         let write = store.begin_write()?;
         let mut names = Vec::with_capacity(self.streams.len());
         {
-            let mut tables = Tables::open(&write)?;
+            let mut tables = Tables::open(&write, removals_max)?;
             for (id, entries) in self.streams {
                 names.extend(tables.fold_stream(id, entries)?);
             }
             tables.collect_garbage()?;
+            tables.trim_leftovers()?;
             let mut facts = write.open_table(FACTS).map_err(failed)?;
             let at_least = |value: u64, old: Option<u64>| value.max(old.unwrap_or(0));
             for (fact, value) in [
@@ -97,6 +99,9 @@ struct Tables<'txn> {
     timers: Table<'txn, (u64, u64), ()>,
     due: Table<'txn, u64, u64>,
     garbage: Table<'txn, u64, ()>,
+    untrimmed: Table<'txn, u64, ()>,
+    /// Rows that this fold may still remove.
+    removals_left: usize,
 }
 
 /// One stream on its way through a fold.
@@ -110,7 +115,7 @@ struct Folded {
 }
 
 impl<'txn> Tables<'txn> {
-    fn open(write: &'txn WriteTransaction) -> Result<Self, StoreError> {
+    fn open(write: &'txn WriteTransaction, removals_max: usize) -> Result<Self, StoreError> {
         Ok(Self {
             names: write.open_table(NAMES).map_err(failed)?,
             streams: write.open_table(STREAMS).map_err(failed)?,
@@ -119,6 +124,8 @@ impl<'txn> Tables<'txn> {
             timers: write.open_table(TIMERS).map_err(failed)?,
             due: write.open_table(DUE).map_err(failed)?,
             garbage: write.open_table(GARBAGE).map_err(failed)?,
+            untrimmed: write.open_table(UNTRIMMED).map_err(failed)?,
+            removals_left: removals_max,
         })
     }
 
@@ -188,6 +195,7 @@ impl<'txn> Tables<'txn> {
             self.names.remove(name.as_str()).map_err(failed)?;
         }
         self.streams.remove(id.0).map_err(failed)?;
+        self.untrimmed.remove(id.0).map_err(failed)?;
         self.set_timer(id, None)?;
         self.garbage.insert(id.0, ()).map_err(failed)?;
         Ok(())
@@ -312,7 +320,7 @@ impl<'txn> Tables<'txn> {
         Ok(())
     }
 
-    /// Removes chunks that lie before `earliest` whole, a bounded number at a time.
+    /// Removes chunks that lie before `earliest` whole, as many as this fold still may; notes if there are more.
     fn trim_chunks(
         &mut self,
         id: StreamId,
@@ -327,7 +335,7 @@ impl<'txn> Tables<'txn> {
             .map_err(failed)?
         {
             let start = row.map_err(failed)?.0.value().1;
-            if start > earliest.offset.0 || dead.len() == REMOVED_PER_FOLD {
+            if start > earliest.offset.0 || dead.len() > self.removals_left {
                 break;
             }
             dead.extend(previous.replace(start));
@@ -335,16 +343,40 @@ impl<'txn> Tables<'txn> {
         if earliest.offset == tail.offset {
             dead.extend(previous);
         }
+        if dead.len() > self.removals_left {
+            dead.truncate(self.removals_left);
+            self.untrimmed.insert(id.0, ()).map_err(failed)?;
+        } else {
+            self.untrimmed.remove(id.0).map_err(failed)?;
+        }
+        self.removals_left -= dead.len();
         for start in dead {
             self.chunks.remove((id.0, start)).map_err(failed)?;
         }
         Ok(())
     }
 
+    /// Goes on with trims that were more than one fold may do.
+    fn trim_leftovers(&mut self) -> Result<(), StoreError> {
+        while self.removals_left > 0 {
+            let first = self.untrimmed.first().map_err(failed)?;
+            let Some(id) = first.map(|(id, _)| StreamId(id.value())) else {
+                break;
+            };
+            match self.stored(id)?.state {
+                Some(state) if state.forks == 0 => {
+                    self.trim_chunks(id, state.earliest, state.tail)?;
+                }
+                // Its forks need what it has; the last one to go has it trimmed again.
+                _ => drop(self.untrimmed.remove(id.0).map_err(failed)?),
+            }
+        }
+        Ok(())
+    }
+
     /// Removes some rows of deleted streams.
     fn collect_garbage(&mut self) -> Result<(), StoreError> {
-        let mut left = REMOVED_PER_FOLD;
-        while left > 0 {
+        while self.removals_left > 0 {
             let Some(id) = self
                 .garbage
                 .first()
@@ -358,20 +390,20 @@ impl<'txn> Tables<'txn> {
                 .range((id, 0)..=(id, u64::MAX))
                 .map_err(failed)?;
             let dead: Vec<u64> = chunks
-                .take(left)
+                .take(self.removals_left)
                 .map(|row| row.map(|(key, _)| key.value().1))
                 .collect::<Result<_, _>>()
                 .map_err(failed)?;
             for start in &dead {
                 self.chunks.remove((id, *start)).map_err(failed)?;
             }
-            if dead.len() < left {
+            if dead.len() < self.removals_left {
                 self.producers
                     .retain_in((id, "")..(id + 1, ""), |_, _| false)
                     .map_err(failed)?;
                 self.garbage.remove(id).map_err(failed)?;
             }
-            left = left.saturating_sub(dead.len().max(1));
+            self.removals_left -= dead.len().max(1);
         }
         Ok(())
     }

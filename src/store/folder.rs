@@ -9,13 +9,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::chunks::ChunkStore;
 use super::fold::Fold;
 use super::journal::Row;
 use super::shared::Shared;
 use crate::types::StreamName;
+
+/// Between folds that do nothing but remove: writers come first.
+const LEFTOVERS_PAUSE: Duration = Duration::from_millis(50);
 
 /// What has been folded and is still in memory.
 #[derive(Debug, Default)]
@@ -29,6 +32,8 @@ struct Held {
 pub(super) struct Folder {
     shared: Arc<Shared>,
     held: Held,
+    /// The last fold left rows to remove: the next one does not wait for anything to fold.
+    leftovers: bool,
 }
 
 impl Folder {
@@ -36,6 +41,7 @@ impl Folder {
         Self {
             shared,
             held: Held::default(),
+            leftovers: false,
         }
     }
 
@@ -43,6 +49,10 @@ impl Folder {
     pub fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let Some(chunks) = &shared.chunks else { return };
+        match chunks.has_leftovers() {
+            Ok(leftovers) => self.leftovers = leftovers,
+            Err(error) => return shared.fault(&error),
+        }
         loop {
             let (rows, stop) = self.next_rows();
             if shared.faulted().is_some() || (rows.is_empty() && stop) {
@@ -67,11 +77,16 @@ impl Folder {
     fn next_rows(&self) -> (Vec<Row>, bool) {
         let options = &self.shared.options;
         let mut unfolded = self.shared.unfolded.lock();
+        let interval = if self.leftovers {
+            LEFTOVERS_PAUSE.min(options.fold_interval)
+        } else {
+            options.fold_interval
+        };
         while !unfolded.wants_fold(options) && !unfolded.stop {
             let waited = self
                 .shared
                 .unfolded_changed
-                .wait_for(&mut unfolded, options.fold_interval);
+                .wait_for(&mut unfolded, interval);
             if waited.timed_out() || self.shared.faulted().is_some() {
                 break;
             }
@@ -92,16 +107,19 @@ impl Folder {
 
     fn fold(&mut self, chunks: &ChunkStore, rows: &[Row]) -> Result<(), super::StoreError> {
         let mut folded = Held::default();
-        if let Some(last) = rows.last() {
+        if !rows.is_empty() || self.leftovers {
             let begun = Instant::now();
             let mut fold = Fold::default();
             for row in rows {
                 fold.add(row)?;
                 folded.bytes += row.bytes.len();
             }
-            folded.last_row = last.number;
-            folded.streams = fold.write(chunks)?;
-            self.shared.watermark.store(last.number, Ordering::Release);
+            folded.last_row = rows.last().map_or(self.held.last_row, |last| last.number);
+            folded.streams = fold.write(chunks, self.shared.options.removals_per_fold)?;
+            self.leftovers = chunks.has_leftovers()?;
+            self.shared
+                .watermark
+                .fetch_max(folded.last_row, Ordering::AcqRel);
             self.shared.metrics.folds.increment(1);
             // A quick-repair commit syncs its pages before its header.
             self.shared.metrics.fsyncs.increment(2);

@@ -42,6 +42,8 @@ pub struct LocalOptions {
     pub fold_bytes: usize,
     /// After how long less than that is moved too.
     pub fold_interval: Duration,
+    /// Rows of deleted or trimmed streams that one fold removes at most; the next one goes on. At least 1.
+    pub removals_per_fold: usize,
     /// redb's page cache for the journal.
     pub journal_cache_bytes: usize,
     /// redb's page cache for the store.
