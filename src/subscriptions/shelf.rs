@@ -43,6 +43,8 @@ pub(super) struct Shelf {
 /// The links of one part, as stored.
 #[derive(Debug, Serialize, Deserialize)]
 struct Part {
+    /// When the subscription was created that they are of: what is left of another of the same name does not count.
+    created_at: u64,
     links: BTreeMap<String, Link>,
 }
 
@@ -64,8 +66,10 @@ impl Write {
         let head = head.then(|| json(&subscription.head));
         let mut parts: BTreeMap<u32, Part> = BTreeMap::new();
         for name in links {
-            let links = BTreeMap::new();
-            parts.entry(part(name)).or_insert(Part { links });
+            parts.entry(part(name)).or_insert(Part {
+                created_at: subscription.head.created_at.0,
+                links: BTreeMap::new(),
+            });
         }
         if !parts.is_empty() {
             for (name, link) in subscription.links.iter() {
@@ -102,7 +106,8 @@ fn part_name(part: u32, id: &str) -> Result<StreamName, Error> {
     Ok(StreamName::new(&format!("{LINKS}{part:02}/{id}"))?)
 }
 
-fn put_back(part: Option<Part>, links: &mut Links) -> Result<(), Error> {
+fn put_back(part: Option<Part>, head: &Head, links: &mut Links) -> Result<(), Error> {
+    let part = part.filter(|part| part.created_at == head.created_at.0);
     for (name, link) in part.into_iter().flat_map(|part| part.links) {
         links.insert(StreamName::new(&name)?, link);
     }
@@ -161,7 +166,7 @@ impl Shelf {
         let mut links = Links::default();
         let parts = (0..PARTS).map(|part| async move { self.get(&part_name(part, id)?).await });
         for part in futures_util::future::try_join_all(parts).await? {
-            put_back(part, &mut links)?;
+            put_back(part, &head, &mut links)?;
         }
         Ok(Some(Subscription::revived(head, links)))
     }
@@ -169,20 +174,34 @@ impl Shelf {
     /// Reads all subscriptions, and removes what a crash left of others.
     pub(super) async fn read_all(&self) -> Result<Vec<Subscription>, Error> {
         let mut found: BTreeMap<String, (Head, Links)> = BTreeMap::new();
+        let mut unreadable: BTreeSet<String> = BTreeSet::new();
         for name in self.names(HEADS).await? {
-            let id = name.as_str().strip_prefix(HEADS).unwrap_or_default();
-            if let Some(head) = self.get::<Head>(&name).await? {
-                found.insert(id.to_owned(), (head, Links::default()));
+            let id = name
+                .as_str()
+                .strip_prefix(HEADS)
+                .unwrap_or_default()
+                .to_owned();
+            match self.get::<Head>(&name).await {
+                Ok(Some(head)) => drop(found.insert(id, (head, Links::default()))),
+                Ok(None) => {}
+                Err(Error::Fault(Fault::Corrupt { reason, .. })) => {
+                    // One that cannot be read does not keep the others from working; nor is it removed.
+                    tracing::error!(subscription = id, reason, "a subscription cannot be read");
+                    unreadable.insert(id);
+                }
+                Err(error) => return Err(error),
             }
         }
         for name in self.names(LINKS).await? {
             let rest = name.as_str().strip_prefix(LINKS).unwrap_or_default();
             let id = rest.split_once('/').map_or("", |(_, id)| id);
-            let Some((_, links)) = found.get_mut(id) else {
-                self.delete(&name).await?;
+            let Some((head, links)) = found.get_mut(id) else {
+                if !unreadable.contains(id) {
+                    self.delete(&name).await?;
+                }
                 continue;
             };
-            put_back(self.get(&name).await?, links)?;
+            put_back(self.get(&name).await?, head, links)?;
         }
         let revived = found.into_values();
         Ok(revived

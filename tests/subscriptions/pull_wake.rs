@@ -1,5 +1,9 @@
 //! Pull-wake: events on a stream, and workers that race for the lease.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::{Broker, all_done, by_pull_wake, stream, text};
@@ -155,6 +159,77 @@ async fn an_event_is_written_once_its_wake_stream_is_there() {
     broker
         .described(ID, |described| described["status"] == "active")
         .await;
+}
+
+#[tokio::test]
+async fn many_subscriptions_and_streams_miss_nothing() {
+    const SUBSCRIPTIONS: usize = 8;
+    const STREAMS: usize = 6;
+    const RECORDS: usize = 40;
+    let data = tempfile::tempdir().unwrap();
+    let broker = Arc::new(Broker::start(&data));
+    broker.create("wake", &json!([])).await;
+    for n in 0..SUBSCRIPTIONS {
+        let id = format!("{ID}-{n}");
+        broker
+            .subscribe(&id, &by_pull_wake(60_000))
+            .await
+            .expect(201);
+    }
+    let mut workers = tokio::task::JoinSet::new();
+    for n in 0..SUBSCRIPTIONS {
+        let broker = Arc::clone(&broker);
+        workers.spawn(async move {
+            let id = format!("{ID}-{n}");
+            let mut seen = BTreeMap::new();
+            while seen.values().sum::<usize>() < STREAMS * RECORDS {
+                let claim = broker.claim(&id, "worker").await;
+                if claim.status == 409 {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    continue;
+                }
+                let claim = claim.expect(200);
+                for told in claim["streams"].as_array().expect("streams") {
+                    // What is acknowledged is what lies before an offset: its first part counts the records.
+                    let tail = text(told, "tail_offset");
+                    let records = tail.split_once('_').expect("two parts").0;
+                    seen.insert(
+                        text(told, "path").to_owned(),
+                        records.parse().expect("a number"),
+                    );
+                }
+                let token = text(&claim, "token");
+                broker
+                    .work(&id, "/ack", token, &all_done(&claim))
+                    .await
+                    .expect(200);
+            }
+            seen
+        });
+    }
+    let mut writers = tokio::task::JoinSet::new();
+    for n in 0..STREAMS {
+        let broker = Arc::clone(&broker);
+        writers.spawn(async move {
+            let stream = format!("events/{n}");
+            broker.create(&stream, &json!([])).await;
+            for record in 0..RECORDS {
+                broker.append(&stream, &json!(record)).await;
+            }
+        });
+    }
+    writers.join_all().await;
+    for seen in workers.join_all().await {
+        assert_eq!(seen.len(), STREAMS);
+        assert!(seen.values().all(|records| *records == RECORDS), "{seen:?}");
+    }
+    for n in 0..SUBSCRIPTIONS {
+        let id = format!("{ID}-{n}");
+        broker
+            .claim(&id, "worker")
+            .await
+            .refused(409, "NO_PENDING_WORK");
+    }
 }
 
 #[tokio::test]

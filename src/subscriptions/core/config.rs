@@ -64,11 +64,12 @@ impl Config {
         Duration::from_millis(self.lease_ttl_ms)
     }
 
-    /// Whether a stream of this name belongs by the pattern.
+    /// Whether a stream of this name belongs by the pattern. The own wake stream never does: each event would be work.
     pub fn matches(&self, name: &StreamName) -> bool {
-        self.pattern
-            .as_ref()
-            .is_some_and(|pattern| pattern.matches(name.as_str()))
+        let is_own =
+            matches!(&self.delivery, Delivery::PullWake { wake_stream } if wake_stream == name);
+        let pattern = self.pattern.as_ref().filter(|_| !is_own);
+        pattern.is_some_and(|pattern| pattern.matches(name.as_str()))
     }
 
     /// Whether workers claim this subscription.

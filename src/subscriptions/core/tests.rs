@@ -497,6 +497,14 @@ fn a_configuration_is_the_same_in_any_order() {
 }
 
 #[test]
+fn a_pattern_does_not_take_in_the_own_wake_stream() {
+    let mut config = Bench::pull().subscription.head.config;
+    config.pattern = Some("**".parse().unwrap());
+    assert!(config.matches(&name("events/a")));
+    assert!(!config.matches(&name("wake")));
+}
+
+#[test]
 fn workers_are_told_of_pending_streams_first() {
     let mut links = Links::default();
     for n in 0..5 {

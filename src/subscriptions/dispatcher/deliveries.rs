@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
@@ -111,7 +113,8 @@ impl Deliveries {
         let task = self.tasks.spawn(async move {
             // Never closed.
             let _permit = permits.acquire_owned().await;
-            let outcome = delivery.await;
+            let outcome = AssertUnwindSafe(delivery).catch_unwind().await;
+            let outcome = outcome.unwrap_or(Outcome::Failed);
             Delivered {
                 outcome,
                 ..delivered

@@ -198,7 +198,7 @@ impl Dispatcher {
             let page = self.broker.list(&prefix, from, PAGE).await?;
             after = page.streams.last().map(|listed| listed.name.clone());
             for listed in page.streams {
-                let wanted = pattern.matches(listed.name.as_str()) && !listed.name.is_reserved();
+                let wanted = config.matches(&listed.name) && !listed.name.is_reserved();
                 if !wanted || links.get(&listed.name).is_some() {
                     continue;
                 }

@@ -2,13 +2,19 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+
+use futures_util::FutureExt as _;
 
 use super::super::core::{Answer, Input, Rejection, Subscription};
 use super::super::request::{Description, Reply, SubscriptionError};
-use super::super::shelf::Write;
+use super::super::shelf::{Shelf, Write};
+use super::streams::facts;
 use super::{Dispatcher, Id, RETRY};
-use crate::types::Error;
+use crate::broker::Broker;
+use crate::stream::Feed as _;
+use crate::types::{Error, Fault};
 
 /// Tells somebody what became of a step: the answer with the state it left, or why not.
 pub(super) type Teller = Box<dyn FnOnce(Result<(Answer, &Subscription), SubscriptionError>) + Send>;
@@ -125,6 +131,7 @@ impl Dispatcher {
 
     async fn step(&mut self, id: &Id, input: Input, tell: Option<Teller>) {
         let context = self.context(id);
+        let adds = matches!(input, Input::AddStreams(_));
         let Some(slot) = self.slots.get_mut(id) else {
             return;
         };
@@ -157,6 +164,12 @@ impl Dispatcher {
         let write = Write::of(&slot.subscription, step.head, &step.links);
         slot.then = Some(then);
         self.index.update(id, &slot.subscription, &step.links);
+        if adds {
+            // What they did since they were looked at was nobody's business.
+            for name in &step.links {
+                self.feed.changed(name);
+            }
+        }
         let to = self.shelf.clone();
         self.store(id, async move { to.write(write).await });
     }
@@ -186,7 +199,11 @@ impl Dispatcher {
     fn store(&mut self, id: &Id, write: impl Future<Output = Result<(), Error>> + Send + 'static) {
         let id = Arc::clone(id);
         self.stores.spawn(async move {
-            let result = write.await;
+            let result = AssertUnwindSafe(write).catch_unwind().await;
+            let result = result.unwrap_or_else(|_panic| {
+                let reason = String::from("storing a subscription panicked");
+                Err(Error::Fault(Fault::Read { reason }))
+            });
             Stored { id, result }
         });
     }
@@ -265,7 +282,7 @@ impl Dispatcher {
 
     /// Reads a subscription again that may be ahead of the store. Gives whether its jobs can go on.
     async fn refresh(&mut self, id: &Id) -> bool {
-        match self.shelf.read(id).await {
+        match read_again(&self.shelf, &self.broker, id).await {
             Ok(Some(subscription)) => {
                 if let Some(slot) = self.slots.get_mut(id) {
                     self.index.leave(id, &slot.subscription);
@@ -273,7 +290,7 @@ impl Dispatcher {
                     slot.subscription = subscription;
                     slot.stale = false;
                 }
-                // Tails are not stored, nor are streams that only the pattern knows.
+                // Streams that only the pattern knows are not stored.
                 self.feed.mark_all();
                 true
             }
@@ -317,6 +334,25 @@ impl Dispatcher {
         let kid = has_webhook.then(|| keys.kid().to_owned());
         Ok(Description::of(&slot.subscription, kid))
     }
+}
+
+/// A subscription as it is stored, with the tails of its streams, which are not.
+async fn read_again(
+    shelf: &Shelf,
+    broker: &Broker,
+    id: &Id,
+) -> Result<Option<Subscription>, Error> {
+    let Some(mut subscription) = shelf.read(id).await? else {
+        return Ok(None);
+    };
+    let linked = subscription.links.iter();
+    let names: Vec<_> = linked.map(|(name, _)| name.clone()).collect();
+    for name in names {
+        let facts = facts(broker, &name).await?;
+        let matches = subscription.head.config.matches(&name);
+        subscription.links.observe(&name, facts, matches);
+    }
+    Ok(Some(subscription))
 }
 
 fn refuse(job: Job, why: impl FnOnce() -> SubscriptionError) {
