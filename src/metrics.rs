@@ -14,9 +14,11 @@
 
 mod instruments;
 mod requests;
+mod wakes;
 
 pub use instruments::{Counter, Gauge, Held, Histogram};
 pub use requests::Requests;
+pub use wakes::Wakes;
 
 use std::fmt;
 use std::sync::Arc;
@@ -85,6 +87,8 @@ pub struct Metrics {
     pub http_body_bytes: Gauge,
     /// Long-polls and event streams open now.
     pub http_live_readers: Gauge,
+    /// Subscriptions that wake workers.
+    pub wakes: Wakes,
     /// Connections past their CONNECT.
     pub sessions: Gauge,
     /// Appends accepted and durable, duplicates not counted.
@@ -179,6 +183,7 @@ impl Metrics {
             http_requests: Requests::register(),
             http_body_bytes: gauge("http_body_bytes", "Bytes of request bodies at work"),
             http_live_readers: gauge("http_live_readers", "Long-polls and event streams open now"),
+            wakes: Wakes::register(),
             sessions: gauge("sessions", "Connections past their CONNECT"),
             appends: counter("appends_total", "Appends accepted and durable"),
             append_records: counter("append_records_total", "Records appended and durable"),

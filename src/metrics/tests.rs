@@ -9,6 +9,13 @@ fn every_family_appears_once_under_its_documented_name() {
     let families = [
         "connections gauge",
         "connections_accepted_total counter",
+        "http_connections gauge",
+        "http_requests_total counter",
+        "http_body_bytes gauge",
+        "http_live_readers gauge",
+        "wake_subscriptions gauge",
+        "wake_links gauge",
+        "wake_deliveries_total counter",
         "sessions gauge",
         "connections_refused_total counter",
         "appends_total counter",

@@ -5,6 +5,7 @@
     reason = "a field that is missing in JSON reads as null, and fails the assertion it is in"
 )]
 
+mod limits;
 mod membership;
 mod pull_wake;
 mod refusals;

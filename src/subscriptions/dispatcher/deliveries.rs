@@ -1,22 +1,25 @@
 //! The wakes on their way: webhooks being called, events being written. One per subscription.
+//!
+//! Only so many webhooks are called at a time. The others wait as names: what a webhook is sent is made when its turn comes,
+//! so that those who wait take no memory, and tell of what is there then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::super::core::{Delivery, Input, Outcome, StreamInfo, Subscription};
+use super::super::core::{Attempt, Delivery, Input, Outcome, StreamInfo, Subscription};
 use super::super::keys::Keys;
 use super::super::request::SubscriptionError;
 use super::super::token;
 use super::super::webhook::{Reply, WebhookClient};
 use super::super::{SubscriptionLimits, SubscriptionOptions};
-use super::slot::Job;
+use super::slot::{Job, Slot};
 use super::{Dispatcher, Id};
 use crate::broker::Broker;
 use crate::storage::Storage as _;
@@ -36,6 +39,8 @@ pub(super) struct Deliveries {
     allow_loopback: bool,
     clock: Clock,
     permits: Arc<Semaphore>,
+    /// Subscriptions whose webhooks are due, in the order in which they became so.
+    waiting: VecDeque<Id>,
     tasks: JoinSet<Delivered>,
     /// The delivery of a subscription, with the wake it is of.
     under_way: HashMap<Id, (String, AbortHandle)>,
@@ -61,6 +66,7 @@ impl Deliveries {
             allow_loopback: options.allow_loopback,
             clock: options.clock.clone(),
             permits: Arc::new(Semaphore::new(deliveries_max.max(1))),
+            waiting: VecDeque::new(),
             tasks: JoinSet::new(),
             under_way: HashMap::new(),
         }
@@ -70,22 +76,21 @@ impl Deliveries {
         self.tasks.is_empty()
     }
 
-    /// The next delivery that ends; `None` if none is under way. Cancel safe.
+    /// Waits until a delivery ends; `None` if it was broken off, or none is under way. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Delivered> {
-        loop {
-            match self.tasks.join_next().await? {
-                Ok(delivered) => {
-                    if self
-                        .under_way
-                        .get(&delivered.id)
-                        .is_some_and(|(wake_id, _)| *wake_id == delivered.wake_id)
-                    {
-                        self.under_way.remove(&delivered.id);
-                    }
-                    return Some(delivered);
+        match self.tasks.join_next().await? {
+            Ok(delivered) => {
+                let own = |(wake_id, _): &(String, AbortHandle)| *wake_id == delivered.wake_id;
+                if self.under_way.get(&delivered.id).is_some_and(own) {
+                    self.under_way.remove(&delivered.id);
                 }
-                Err(error) if error.is_cancelled() => {}
-                Err(error) => tracing::error!(%error, "a delivery panicked"),
+                Some(delivered)
+            }
+            Err(error) => {
+                if error.is_panic() {
+                    tracing::error!(%error, "a delivery panicked");
+                }
+                None
             }
         }
     }
@@ -101,20 +106,19 @@ impl Deliveries {
         &mut self,
         id: &Id,
         wake_id: String,
+        permit: Option<OwnedSemaphorePermit>,
         delivery: impl Future<Output = Outcome> + Send + 'static,
     ) {
         self.stop(id);
-        let permits = Arc::clone(&self.permits);
         let delivered = Delivered {
             id: Arc::clone(id),
             wake_id: wake_id.clone(),
             outcome: Outcome::Failed,
         };
         let task = self.tasks.spawn(async move {
-            // Never closed.
-            let _permit = permits.acquire_owned().await;
             let outcome = AssertUnwindSafe(delivery).catch_unwind().await;
             let outcome = outcome.unwrap_or(Outcome::Failed);
+            drop(permit);
             Delivered {
                 outcome,
                 ..delivered
@@ -139,8 +143,44 @@ impl Deliveries {
 }
 
 impl Dispatcher {
-    /// Begins to deliver the wake that is out.
+    /// Begins to deliver the wake that is out, or has it wait for its turn.
     pub(super) async fn deliver(&mut self, id: &Id) {
+        let Some(slot) = self.slots.get_mut(id) else {
+            return;
+        };
+        if slot.subscription.head.config.is_pull() {
+            self.deliver_now(id, None).await;
+            return;
+        }
+        if !std::mem::replace(&mut slot.waits, true) {
+            self.deliveries.waiting.push_back(Arc::clone(id));
+        }
+        self.deliver_waiting().await;
+    }
+
+    /// Begins the deliveries that wait, as many as may be under way.
+    pub(super) async fn deliver_waiting(&mut self) {
+        while !self.deliveries.waiting.is_empty() {
+            let permits = Arc::clone(&self.deliveries.permits);
+            let Ok(permit) = permits.try_acquire_owned() else {
+                return;
+            };
+            let Some(id) = self.deliveries.waiting.pop_front() else {
+                return;
+            };
+            // Its wake may have ended meanwhile.
+            let is_due = |slot: &mut Slot| {
+                slot.waits = false;
+                let wake = slot.subscription.head.wake.as_ref();
+                wake.is_some_and(|wake| wake.attempt == Attempt::InFlight)
+            };
+            if self.slots.get_mut(&id).is_some_and(is_due) {
+                self.deliver_now(&id, Some(permit)).await;
+            }
+        }
+    }
+
+    async fn deliver_now(&mut self, id: &Id, permit: Option<OwnedSemaphorePermit>) {
         let prepared = match self.keys().await {
             Ok(keys) => {
                 let has_webhook = self
@@ -170,7 +210,7 @@ impl Dispatcher {
                 let event = event(subscription, &clock);
                 let (broker, stream) = (self.deliveries.broker.clone(), wake_stream.clone());
                 let id_of = Arc::clone(id);
-                self.deliveries.start(id, wake_id, async move {
+                self.deliveries.start(id, wake_id, permit, async move {
                     write_event(&broker, &id_of, &stream, event).await
                 });
             }
@@ -178,7 +218,7 @@ impl Dispatcher {
                 let streams = subscription.infos();
                 let body = body(subscription, &streams, &wake_id, &keys, &clock);
                 let (url, id_of) = (url.clone(), Arc::clone(id));
-                self.deliveries.start(id, wake_id, async move {
+                self.deliveries.start(id, wake_id, permit, async move {
                     let signature = keys.sign(&body, clock.now());
                     match client.call(&url, signature, body).await {
                         Ok(Reply::Done) => Outcome::Done(streams),
@@ -196,7 +236,7 @@ impl Dispatcher {
                     .unwrap_or_else(|| SubscriptionError::Keys("no client".into()));
                 tracing::warn!(subscription = &**id, %error, "a webhook cannot be prepared");
                 self.deliveries
-                    .start(id, wake_id, std::future::ready(Outcome::Failed));
+                    .start(id, wake_id, permit, std::future::ready(Outcome::Failed));
             }
         }
     }
@@ -208,6 +248,12 @@ impl Dispatcher {
             wake_id,
             outcome,
         } = delivered;
+        let wakes = &self.broker.metrics().wakes;
+        match outcome {
+            Outcome::Accepted => wakes.accepted.increment(1),
+            Outcome::Done(_) => wakes.done.increment(1),
+            Outcome::Failed => wakes.failed.increment(1),
+        }
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.jobs
                 .push_back(Job::step(Input::Delivered { wake_id, outcome }));

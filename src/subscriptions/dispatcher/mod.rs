@@ -118,6 +118,9 @@ impl Dispatcher {
         }
         let mut looked = Instant::now();
         loop {
+            let wakes = &self.broker.metrics().wakes;
+            wakes.subscriptions.set(self.slots.len() as u64);
+            wakes.links.set(self.index.links() as u64);
             let next = self.timers.first().map(|(at, _)| *at);
             let clock = self.options.clock.clone();
             let timer = async {
@@ -135,8 +138,11 @@ impl Dispatcher {
                         Err(error) => tracing::error!(%error, "storing a subscription panicked"),
                     }
                 }
-                Some(delivered) = self.deliveries.next(), if !self.deliveries.is_empty() => {
-                    self.delivered(delivered).await;
+                ended = self.deliveries.next(), if !self.deliveries.is_empty() => {
+                    if let Some(delivered) = ended {
+                        self.delivered(delivered).await;
+                    }
+                    self.deliver_waiting().await;
                 }
                 request = requests.recv() => {
                     // No handle is left: nobody asks any more, but workers are still to be woken.

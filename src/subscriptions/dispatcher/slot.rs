@@ -56,6 +56,10 @@ pub(super) struct Stored {
 }
 
 /// One subscription and its jobs.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
 pub(super) struct Slot {
     pub(super) subscription: Subscription,
     pub(super) jobs: VecDeque<Job>,
@@ -69,6 +73,8 @@ pub(super) struct Slot {
     stale: bool,
     /// It was said that there is no room for more streams.
     pub(super) crowded: bool,
+    /// Its webhook waits for its turn.
+    pub(super) waits: bool,
 }
 
 impl Slot {
@@ -81,6 +87,7 @@ impl Slot {
             then: None,
             stale: false,
             crowded: false,
+            waits: false,
         }
     }
 }
