@@ -16,12 +16,15 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::error::Failure;
 use crate::metrics::Gauge;
 
-/// Time a client has for each piece of a body.
-const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time a client has for each [`STRETCH_BYTES`] of a body, or for what is left of it: what a client holds of the common bound,
+/// it holds for a reason.
+const STRETCH_TIME: Duration = Duration::from_secs(30);
+const STRETCH_BYTES: usize = 64 << 10;
 /// How much of a refused body is read and thrown away, and for how long.
 const DISCARD_BYTES_MAX: usize = 64 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
@@ -92,7 +95,8 @@ impl Bodies {
         if announced > self.body_bytes_max as u64 {
             return Err(Failure::body_too_large(self.body_bytes_max));
         }
-        let Some(first) = next(body).await? else {
+        let mut pace = Pace::new(Instant::now());
+        let Some(first) = next(body, &pace).await? else {
             return Ok(Payload {
                 bytes: Bytes::new(),
                 _held: held,
@@ -108,9 +112,11 @@ impl Bodies {
         let expected = usize::try_from(announced).unwrap_or_default();
         let mut bytes = BytesMut::with_capacity(expected.max(first.len()));
         bytes.extend_from_slice(&first);
+        pace.took(first.len(), Instant::now);
         drop(first);
-        while let Some(piece) = next(body).await? {
+        while let Some(piece) = next(body, &pace).await? {
             self.hold(&mut held, piece.len())?;
+            pace.took(piece.len(), Instant::now);
             bytes.extend_from_slice(&piece);
         }
         Ok(Payload {
@@ -133,10 +139,33 @@ impl Bodies {
     }
 }
 
+/// Until when a client must have sent on.
+#[derive(Debug)]
+struct Pace {
+    deadline: Instant,
+    stretch: usize,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self {
+            deadline: now + STRETCH_TIME,
+            stretch: 0,
+        }
+    }
+
+    fn took(&mut self, bytes: usize, now: impl FnOnce() -> Instant) {
+        self.stretch += bytes;
+        if self.stretch >= STRETCH_BYTES {
+            *self = Self::new(now());
+        }
+    }
+}
+
 /// The next piece of data; trailers mean nothing here.
-async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Failure> {
+async fn next(body: &mut Incoming, pace: &Pace) -> Result<Option<Bytes>, Failure> {
     loop {
-        let frame = match tokio::time::timeout(PIECE_TIMEOUT, body.frame()).await {
+        let frame = match tokio::time::timeout_at(pace.deadline, body.frame()).await {
             Ok(None) => return Ok(None),
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(error))) => {
@@ -168,4 +197,24 @@ pub(super) async fn discard(headers: &HeaderMap, body: &mut Incoming) {
     };
     // Out of time is as good as at the end: the answer goes out either way.
     tokio::time::timeout(DISCARD_TIME, read).await.ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_drips_is_given_up_and_one_that_sends_is_not() {
+        let start = Instant::now();
+        let at = |seconds| move || start + Duration::from_secs(seconds);
+        let mut pace = Pace::new(start);
+        for second in 0..29 {
+            pace.took(1, at(second));
+        }
+        assert_eq!(pace.deadline, at(30)());
+        pace.took(STRETCH_BYTES - 29, at(29));
+        assert_eq!(pace.deadline, at(59)());
+        pace.took(STRETCH_BYTES - 1, at(40));
+        assert_eq!(pace.deadline, at(59)());
+    }
 }

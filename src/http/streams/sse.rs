@@ -31,7 +31,7 @@ use crate::fanout::{Bell, Cursor, EndReason, Step, Watcher};
 use crate::http::{Reply, ReplyBody};
 use crate::metrics::Held;
 use crate::storage::{ReadLimits, Storage as _};
-use crate::types::{Error, Fault, Offset, Position, Refusal, Run, Start, StreamName};
+use crate::types::{Error, Fault, Message, Offset, Position, Refusal, Run, Start, StreamName};
 
 /// About how much goes into one event.
 const EVENT_BYTES: usize = 64 << 10;
@@ -54,26 +54,9 @@ impl Face {
         query: &ReadQuery,
     ) -> Result<Reply, Failure> {
         let bell = Arc::new(Bell::default());
-        let watcher: Arc<dyn Watcher> = Arc::<Bell>::clone(&bell);
-        let mut cursor = match broker.cursor(stream, query.from, watcher, 0).await {
-            Ok(cursor) => cursor,
+        let (cursor, first) = match begin(broker, stream, query.from, &bell).await {
+            Ok(begun) => begun,
             Err(error) => return Err(Failure::located(broker, stream, error).await),
-        };
-        // Read before the status goes out: what is wrong with the store or the offset can still be said in it.
-        let first = match cursor.load(EVENT_BYTES).await? {
-            Step::End {
-                reason: EndReason::Deleted | EndReason::Expired,
-                ..
-            } => return Err(Refusal::NotFound.into()),
-            Step::End {
-                reason: EndReason::Trimmed,
-                earliest,
-                ..
-            } => {
-                let trimmed = Refusal::Trimmed { earliest }.into();
-                return Err(Failure::located(broker, stream, trimmed).await);
-            }
-            first => first,
         };
         check_position(query, &first, cursor.next())?;
         let mut encoding = Encoding::of(cursor.options().content_type.as_bytes());
@@ -109,6 +92,36 @@ impl Face {
         });
         *reply.body_mut() = ReplyBody::other(StreamBody::new(events));
         Ok(reply)
+    }
+}
+
+/// A cursor and what it has first: read before the status goes out, so that what is wrong can still be said in it.
+async fn begin(
+    broker: &Broker,
+    stream: &StreamName,
+    from: Start,
+    bell: &Arc<Bell>,
+) -> Result<(Cursor, Step), Error> {
+    loop {
+        let watcher: Arc<dyn Watcher> = Arc::<Bell>::clone(bell);
+        let mut cursor = broker.cursor(stream, from, watcher, 0).await?;
+        match cursor.load(EVENT_BYTES).await? {
+            Step::End {
+                reason: EndReason::Deleted | EndReason::Expired,
+                ..
+            } => return Err(Refusal::NotFound.into()),
+            Step::End {
+                reason: EndReason::Trimmed,
+                earliest,
+                ..
+            } => {
+                if from != Start::Beginning {
+                    return Err(Refusal::Trimmed { earliest }.into());
+                }
+                // The beginning moved between finding it and reading there.
+            }
+            first => return Ok((cursor, first)),
+        }
     }
 }
 
@@ -264,24 +277,21 @@ fn check_position(query: &ReadQuery, first: &Step, next: Position) -> Result<(),
 
 /// The end of the text before `offset`: the beginning of a character there was held back by whoever sent it.
 async fn joint_before(broker: &Broker, stream: &StreamName, offset: Offset) -> Joint {
-    // A character has up to four bytes, so its beginning lies in the last three records at most.
-    let from = Start::At(Offset(offset.0.saturating_sub(3)));
-    let limits = ReadLimits {
-        max_records: 3,
-        ..ReadLimits::default()
-    };
-    match broker.read_messages(stream, from, limits).await {
-        Ok(read) => {
-            let before = read
-                .messages
-                .iter()
-                .filter(|one| one.position.offset < offset);
-            let bytes: Vec<u8> = before.flat_map(|one| one.payload.to_vec()).collect();
-            Joint::after(&bytes)
+    // A character has up to four bytes, so it begins in one of the last three records; they may be trimmed in part.
+    for back in (1..=3).rev().filter(|back| *back <= offset.0) {
+        let limits = ReadLimits {
+            max_records: 3,
+            ..ReadLimits::default()
+        };
+        let from = Start::At(Offset(offset.0 - back));
+        if let Ok(read) = broker.read_messages(stream, from, limits).await {
+            let before = |one: &&Message| one.position.offset < offset;
+            let messages = read.messages.iter().filter(before);
+            let bytes: Vec<u8> = messages.flat_map(|one| one.payload.to_vec()).collect();
+            return Joint::after(&bytes);
         }
-        // What is not there any more cannot be joined to.
-        Err(_) => Joint::default(),
     }
+    Joint::default()
 }
 
 /// How many readers there are.

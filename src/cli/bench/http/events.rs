@@ -139,9 +139,9 @@ pub(super) fn next_offset(control: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    const BODY: &[u8] = b"1d;x=y\r\nevent: data\ndata:one\ndata: two\r\n\
-        20\r\n\n\nevent: control\ndata: {\"streamNe\r\n\
-        14\r\nxtOffset\":\"0_9\"}\n\n: \n\r\n0\r\n\r\n";
+    const BODY: &[u8] = b"1e;x=y\r\nevent: data\ndata:one\ndata: two\r\n\
+        21\r\n\n\nevent: control\ndata: {\"streamNe\r\n\
+        15\r\nxtOffset\":\"0_9\"}\n\n: \n\r\n0\r\n\r\n";
 
     fn lines(pieces: impl Iterator<Item = &'static [u8]>) -> (Vec<String>, bool) {
         let (mut events, mut lines) = (Events::default(), Vec::new());
