@@ -43,13 +43,20 @@ impl ChangeSet {
         std::mem::take(&mut *self.changed.lock())
     }
 
+    /// Whether there is something to look at.
+    pub(super) fn has_changed(&self) -> bool {
+        let changed = self.changed.lock();
+        changed.all || !changed.names.is_empty()
+    }
+
     /// Has everything looked at.
     pub(super) fn mark_all(&self) {
         self.changed.lock().all = true;
         self.rung.notify_one();
     }
 
-    /// Waits until something may have changed. Cancel safe: a wake-up that is lost leaves the change in the set.
+    /// Waits until something may have changed. A call that is cancelled may take the wake-up with it: ask
+    /// [`ChangeSet::has_changed`] before waiting again.
     pub(super) async fn rung(&self) {
         self.rung.notified().await;
     }
@@ -87,8 +94,10 @@ mod tests {
     fn a_stream_that_changes_often_is_one_entry() {
         let set = ChangeSet::default();
         set.set_active(true);
+        assert!(!set.has_changed());
         set.changed(&name("a"));
         set.changed(&name("a"));
+        assert!(set.has_changed());
         set.changed(&name("__ds/subscriptions/x"));
         assert_eq!(set.take().names, HashSet::from([name("a")]));
         assert_eq!(set.take(), Changed::default());

@@ -1,5 +1,8 @@
 //! Webhooks: signed, acknowledged at once or by callback, fenced, and sent again when nobody answers.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{ED25519, UnparsedPublicKey};
@@ -208,6 +211,50 @@ async fn a_lease_that_runs_out_wakes_again() {
     call_back(&broker, &second, &all_done(&second))
         .await
         .expect(200);
+}
+
+#[tokio::test]
+async fn webhooks_tell_of_every_record_without_being_asked() {
+    const STREAMS: usize = 5;
+    const RECORDS: usize = 60;
+    let data = tempfile::tempdir().unwrap();
+    let broker = Arc::new(Broker::start(&data));
+    let receiver = Receiver::start(200, r#"{"done":true}"#).await;
+    for n in 0..4 {
+        let config = by_webhook(&receiver.url, 60_000);
+        broker
+            .subscribe(&format!("{ID}-{n}"), &config)
+            .await
+            .expect(201);
+    }
+    let mut writers = tokio::task::JoinSet::new();
+    for n in 0..STREAMS {
+        let broker = Arc::clone(&broker);
+        writers.spawn(async move {
+            let stream = format!("events/{n}");
+            broker.create(&stream, &json!([])).await;
+            for record in 0..RECORDS {
+                broker.append(&stream, &json!(record)).await;
+            }
+        });
+    }
+    writers.join_all().await;
+    // Nothing is asked of the broker from here on: what is left to tell, it tells by itself.
+    let mut tails: BTreeMap<(String, String), u64> = BTreeMap::new();
+    while tails.values().sum::<u64>() < (4 * STREAMS * RECORDS) as u64 {
+        let told = receiver.next().await.told();
+        for stream in told["streams"].as_array().expect("streams") {
+            let records = text(stream, "tail_offset")
+                .split_once('_')
+                .expect("two parts")
+                .0;
+            let of = (
+                text(&told, "subscription_id").to_owned(),
+                text(stream, "path").to_owned(),
+            );
+            tails.insert(of, records.parse().expect("a number"));
+        }
+    }
 }
 
 #[tokio::test]

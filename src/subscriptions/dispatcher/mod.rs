@@ -117,6 +117,8 @@ impl Dispatcher {
             self.pump(&id).await;
         }
         let mut looked = Instant::now();
+        let mut asked = true;
+        let mut look_again: Option<Instant> = None;
         loop {
             let wakes = &self.broker.metrics().wakes;
             wakes.subscriptions.set(self.slots.len() as u64);
@@ -129,7 +131,12 @@ impl Dispatcher {
                     None => std::future::pending().await,
                 }
             };
-            let unseen = self.unseen != Changed::default();
+            if self.unseen == Changed::default() {
+                look_again = None;
+            } else {
+                look_again.get_or_insert_with(|| Instant::now() + RETRY);
+            }
+            let again = tokio::time::sleep_until(look_again.unwrap_or(looked));
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(stored) = self.stores.join_next(), if !self.stores.is_empty() => {
@@ -144,10 +151,10 @@ impl Dispatcher {
                     }
                     self.deliver_waiting().await;
                 }
-                request = requests.recv() => {
+                request = requests.recv(), if asked => {
                     // No handle is left: nobody asks any more, but workers are still to be woken.
                     let Some(request) = request else {
-                        requests = mpsc::channel(1).1;
+                        asked = false;
                         continue;
                     };
                     self.look().await;
@@ -158,7 +165,8 @@ impl Dispatcher {
                     self.look().await;
                 }
                 () = timer => self.ring().await,
-                () = tokio::time::sleep(RETRY), if unseen => {
+                () = again, if look_again.is_some() => {
+                    look_again = None;
                     let unseen = std::mem::take(&mut self.unseen);
                     self.look_at(unseen).await;
                 }
@@ -169,11 +177,15 @@ impl Dispatcher {
     /// Sees to the subscriptions whose time has come.
     async fn ring(&mut self) {
         let now = self.options.clock.now();
-        while let Some((at, id)) = self.timers.first().cloned() {
+        let mut due = Vec::new();
+        while let Some((at, id)) = self.timers.pop_first() {
             if at > now {
-                return;
+                self.timers.insert((at, id));
+                break;
             }
-            self.timers.pop_first();
+            due.push(id);
+        }
+        for id in due {
             if let Some(slot) = self.slots.get_mut(&id) {
                 slot.timer = None;
             }
@@ -260,6 +272,9 @@ impl Dispatcher {
 
 /// Waits until streams changed, but not less than the interval since they were `looked` at. Cancel safe.
 async fn due(feed: &ChangeSet, looked: Instant) {
-    feed.rung().await;
+    // Not only rung: whoever was woken before may have gone without looking.
+    if !feed.has_changed() {
+        feed.rung().await;
+    }
     tokio::time::sleep_until(looked + LOOK_INTERVAL).await;
 }
