@@ -2,7 +2,8 @@
 //!
 //! The stream is of text: a record is one line with its number and the moment its append was due. All readers begin at
 //! the start of the empty stream, before the first append; one that is sent away, as SSE servers do now and then,
-//! comes back to where it was.
+//! comes back to where it was. Appends take turns on several connections, since on one each would wait for the answer to
+//! the last; so their order is that of each connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +34,10 @@ pub(super) struct Sse {
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     rate: u64,
 
+    /// Connections that the appends take turns on
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    writers: u32,
+
     /// Bytes of a record, at least 48
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(48..))]
     record_bytes: u32,
@@ -61,6 +66,9 @@ struct Run {
     missing: AtomicU64,
     out_of_order: AtomicU64,
     returns: AtomicU64,
+    /// Events with data, all readers together.
+    events: AtomicU64,
+    writers: usize,
     patience: Duration,
 }
 
@@ -76,6 +84,8 @@ impl Sse {
             missing: AtomicU64::new(0),
             out_of_order: AtomicU64::new(0),
             returns: AtomicU64::new(0),
+            events: AtomicU64::new(0),
+            writers: self.writers as usize,
             patience: *self.patience,
         });
         let names = [run.stream.clone()];
@@ -108,40 +118,47 @@ impl Sse {
     }
 
     /// Appends when each is due, whether or not the last was answered, until the budget is used up.
-    async fn publish(&self, run: &Run) -> Result<u64, Failure> {
-        let Connection {
-            mut sender,
-            receiver,
-        } = Connection::open(&run.address).await?;
-        let (due, dues) = mpsc::unbounded_channel();
-        // The sender outlives the last answer: dropping it would close our side of the connection.
-        let sending = self.send(run, &mut sender, due);
-        let (sent, ()) = tokio::try_join!(sending, run.confirm(receiver, dues))?;
-        Ok(sent)
+    async fn publish(&self, run: &Arc<Run>) -> Result<u64, Failure> {
+        let (mut senders, mut begun, mut confirming) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..run.writers {
+            let Connection { sender, receiver } = Connection::open(&run.address).await?;
+            let (due, dues) = mpsc::unbounded_channel();
+            senders.push(sender);
+            begun.push(due);
+            confirming.push(Arc::clone(run).confirm(receiver, dues));
+        }
+        // The senders outlive the last answer: dropping one closes our side of its connection.
+        let sending = self.send(run, &mut senders, begun);
+        Ok(tokio::try_join!(sending, together(confirming))?.0)
     }
 
     async fn send(
         &self,
         run: &Run,
-        sender: &mut Sender,
-        due: mpsc::UnboundedSender<u64>,
+        senders: &mut [Sender],
+        begun: Vec<mpsc::UnboundedSender<u64>>,
     ) -> Result<u64, Failure> {
         let budget = Budget::new(RunClock::start(), self.extent, Duration::ZERO);
         let mut pace = Pace::new(run.clock, self.rate, 1);
         let padding = ".".repeat(self.record_bytes as usize - (2 * DIGITS + "  \n".len()));
         let mut sent = 0_u64;
-        while budget.take() {
-            let moment = pace.next().await;
-            let record = format!("{sent:016x} {moment:016x} {padding}\n");
-            let post = run
-                .requests
-                .with_body("POST", &run.stream, TEXT, "", record.as_bytes());
-            sender.send(&post).await?;
-            // Nobody takes it any more only if an answer was a failure, which ends the run.
-            due.send(moment).ok();
-            sent += 1;
+        loop {
+            for (sender, begun) in senders.iter_mut().zip(&begun) {
+                if !budget.take() {
+                    return Ok(sent);
+                }
+                let due = pace.next().await;
+                let record = format!("{sent:016x} {due:016x} {padding}\n");
+                let record = record.as_bytes();
+                let post = run
+                    .requests
+                    .with_body("POST", &run.stream, TEXT, "", record);
+                sender.send(&post).await?;
+                // Nobody takes it any more only if an answer was a failure, which ends the run.
+                begun.send(due).ok();
+                sent += 1;
+            }
         }
-        Ok(sent)
     }
 
     fn report(&self, run: &Run, sent: u64, elapsed: Duration) -> Report {
@@ -150,6 +167,7 @@ impl Sse {
         let parameters = vec![
             ("readers", json!(self.readers)),
             ("rate", json!(self.rate)),
+            ("writers", json!(self.writers)),
             ("record_bytes", json!(self.record_bytes)),
         ];
         let phase = |unit, count, latency, latencies| Phase {
@@ -178,6 +196,7 @@ impl Sse {
             ("missing", &run.missing),
             ("out_of_order", &run.out_of_order),
             ("reconnects", &run.returns),
+            ("events", &run.events),
         ] {
             let count = counter.load(Ordering::Relaxed);
             report = report.fact(name, count, thousands(float(count)));
@@ -194,7 +213,14 @@ struct Reader {
     _sender: Sender,
     events: Events,
     buffer: BytesMut,
+    /// Where it began, until a control event says more.
     offset: String,
+    /// The last control event.
+    control: Vec<u8>,
+    /// Records seen.
+    seen: u64,
+    /// The next record of each writer.
+    expected: Vec<u64>,
 }
 
 impl Reader {
@@ -217,6 +243,19 @@ impl Reader {
             events: Events::default(),
             buffer,
             offset: offset.to_owned(),
+            control: Vec::new(),
+            seen: 0,
+            expected: (0..).take(run.writers).collect(),
+        })
+    }
+
+    /// A new connection from where this one is.
+    async fn again(self, run: &Run) -> Result<Self, Failure> {
+        let offset = next_offset(&self.control).unwrap_or(self.offset);
+        Ok(Self {
+            seen: self.seen,
+            expected: self.expected,
+            ..Self::open(run, &offset).await?
         })
     }
 
@@ -233,7 +272,7 @@ impl Reader {
 impl Run {
     /// Takes the answer to each append, in order.
     async fn confirm(
-        &self,
+        self: Arc<Self>,
         mut receiver: Receiver,
         mut dues: mpsc::UnboundedReceiver<u64>,
     ) -> Result<(), Failure> {
@@ -251,57 +290,72 @@ impl Run {
         mut reader: Reader,
         mut total: watch::Receiver<Option<u64>>,
     ) -> Result<(), Failure> {
-        let mut seen = 0_u64;
         loop {
             let known = *total.borrow_and_update();
-            if known.is_some_and(|total| seen >= total) {
+            if known.is_some_and(|total| reader.seen >= total) {
                 return Ok(());
             }
             tokio::select! {
                 more = reader.more() => {
                     if more? {
-                        seen = self.take(&mut reader, seen)?;
+                        self.take(&mut reader)?;
                     } else {
                         self.returns.fetch_add(1, Ordering::Relaxed);
-                        reader = Reader::open(&self, &reader.offset).await?;
+                        reader = reader.again(&self).await?;
                     }
                 }
                 _ = total.changed(), if known.is_none() => {}
                 () = tokio::time::sleep(self.patience), if known.is_some() => break,
             }
         }
-        let missing = (*total.borrow()).unwrap_or_default().saturating_sub(seen);
+        let missing = (*total.borrow())
+            .unwrap_or_default()
+            .saturating_sub(reader.seen);
         self.missing.fetch_add(missing, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Takes what has come; answers how many records the reader has seen in all.
-    fn take(&self, reader: &mut Reader, mut seen: u64) -> Result<u64, Failure> {
+    /// Takes what has come.
+    fn take(&self, reader: &mut Reader) -> Result<(), Failure> {
         let now = self.clock.now();
-        let (bytes, offset) = (&reader.buffer, &mut reader.offset);
-        let before = seen;
+        let before = reader.seen;
+        let (bytes, place) = (&reader.buffer, &mut reader.control);
+        let (seen, expected) = (&mut reader.seen, &mut reader.expected);
         let fed = reader.events.feed(bytes, |line| match line {
             Line::Data(text) => {
                 let Some((number, due)) = stamp(text) else {
                     return;
                 };
-                if number != seen {
+                let (writers, expected) = (expected.len() as u64, expected.as_mut_slice());
+                let Some(expected) = expected.get_mut(writer(number, writers)) else {
+                    return;
+                };
+                if number != *expected {
                     self.out_of_order.fetch_add(1, Ordering::Relaxed);
                 }
-                seen += 1;
-                self.deliveries.record_all([now.saturating_sub(due)]);
+                // One that comes again is not another one.
+                if number >= *expected {
+                    *expected = number + writers;
+                    *seen += 1;
+                    self.deliveries.record_all([now.saturating_sub(due)]);
+                }
             }
             Line::Control(control) => {
-                if let Some(next) = next_offset(control) {
-                    *offset = next;
-                }
+                self.events.fetch_add(1, Ordering::Relaxed);
+                place.clear();
+                place.extend_from_slice(control);
             }
         });
         fed.map_err(|error| Failure::io("reading events", error))?;
         reader.buffer.clear();
-        self.deliveries.saw(seen - before);
-        Ok(seen)
+        self.deliveries.saw(reader.seen - before);
+        Ok(())
     }
+}
+
+/// Whose record it is: they take turns.
+fn writer(number: u64, writers: u64) -> usize {
+    usize::try_from(number % writers.max(1)).unwrap_or(usize::MAX)
 }
 
 /// The number of a record and the moment it was due, if the line is one.
