@@ -192,8 +192,9 @@ impl Broker {
 
     /// Waits until the write queue of `stream` has room. Cancel safe.
     pub async fn space(&self, stream: &Arc<Stream>) {
-        self.kick();
-        self.store(stream).shared.queues.space(stream).await;
+        let queues = &self.store(stream).shared.queues;
+        queues.kick();
+        queues.space(stream).await;
     }
 
     /// Tells the committers that something was queued.
@@ -258,7 +259,7 @@ impl Broker {
             submission = *back;
             self.space(&stream).await;
         }
-        self.kick();
+        self.store(&stream).shared.queues.kick();
         let gone = |_| Error::Fault(Fault::Draining);
         receiver.await.map_err(gone)?
     }
