@@ -1,7 +1,7 @@
 //! The Durable Streams protocol: streams as URLs under `/v1/stream/`.
 //!
-//! A handler reads what the request says ([`headers`], [`query`], [`name`], [`body`]), calls the broker, and renders its answer
-//! ([`read`], [`sse_encode`], [`error`]); the rules are the engine's. `docs/http.md` says how the protocol is served; the
+//! A handler reads what the request says (`headers`, `query`, `name`, `body`), calls the broker, and renders its answer
+//! (`read`, `sse_encode`, `error`); the rules are the engine's. `docs/http.md` says how the protocol is served; the
 //! reserved `__ds` routes are a router of their own, handed in.
 //!
 //! Every answer of these routes carries the security headers, whatever it is. Cross-origin headers and compression are layers
