@@ -17,6 +17,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut as _, Bytes, BytesMut};
+use memchr::memchr2;
 
 use super::text::Joint;
 use crate::rules::is_json;
@@ -97,7 +98,7 @@ const EVENT_BYTES: usize = 160;
 /// JSON on one line: a line break in it is white space between tokens, since strings hold none.
 fn put_json(value: &[u8], out: &mut BytesMut) {
     let mut rest = value;
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+    while let Some(at) = memchr2(b'\n', b'\r', rest) {
         let (line, after) = rest.split_at(at);
         out.put_slice(line);
         out.put_u8(b' ');
@@ -109,19 +110,19 @@ fn put_json(value: &[u8], out: &mut BytesMut) {
 fn put_lines(text: &str, out: &mut BytesMut) {
     out.reserve(text.len() + EVENT_BYTES);
     out.put_slice(b"event: data\n");
-    let mut rest = text;
+    let mut rest = text.as_bytes();
     loop {
-        let line_end = rest.find(['\n', '\r']);
+        let line_end = memchr2(b'\n', b'\r', rest);
         let (line, after) = line_end.map_or((rest, None), |at| {
             let (line, after) = rest.split_at(at);
-            let after = after.strip_prefix("\r\n").or_else(|| after.get(1..));
+            let after = after.strip_prefix(b"\r\n").or_else(|| after.get(1..));
             (line, after)
         });
         out.put_slice(b"data:");
-        if line.starts_with(' ') {
+        if line.starts_with(b" ") {
             out.put_u8(b' ');
         }
-        out.put_slice(line.as_bytes());
+        out.put_slice(line);
         out.put_u8(b'\n');
         let Some(after) = after else { break };
         rest = after;

@@ -4,6 +4,8 @@
 //! the end of one is held back and goes out with its rest, at the beginning of the next. Bytes that are no UTF-8 at all
 //! become U+FFFD.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 /// Where one piece of text ends and the next begins.
@@ -22,15 +24,18 @@ impl Joint {
     }
 
     /// The text up to the last whole character.
-    pub(super) fn push(&mut self, payloads: &[Bytes]) -> String {
+    pub(super) fn push<'a>(&mut self, payloads: &'a [Bytes]) -> Cow<'a, str> {
         if let ([one], true) = (payloads, self.held.is_empty()) {
-            return self.decode(one);
+            return match std::str::from_utf8(one) {
+                Ok(text) => Cow::Borrowed(text),
+                Err(_) => Cow::Owned(self.decode(one)),
+            };
         }
         let mut bytes = std::mem::take(&mut self.held);
         for payload in payloads {
             bytes.extend_from_slice(payload);
         }
-        self.decode(&bytes)
+        Cow::Owned(self.decode(&bytes))
     }
 
     /// What stands for a character that never got its rest.
@@ -89,7 +94,7 @@ mod tests {
             let (a, b) = bytes.split_at(cut.index(bytes.len() + 1));
             let mut joint = Joint::default();
             let pieces = [Bytes::copy_from_slice(a), Bytes::copy_from_slice(b)];
-            let apart = joint.push(&pieces[..1]) + &joint.push(&pieces[1..]) + joint.finish().unwrap_or("");
+            let apart = joint.push(&pieces[..1]) + joint.push(&pieces[1..]) + joint.finish().unwrap_or("");
             prop_assert_eq!(apart, String::from_utf8_lossy(&bytes));
         }
     }
