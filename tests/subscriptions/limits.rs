@@ -1,14 +1,14 @@
-//! What there may be at most, and that nothing is lost by it: the library, with small limits.
+//! What there may be at most, what cannot be stored, and that nothing is lost by either: the library, with small limits.
 
 use std::collections::BTreeSet;
 
 use streamkeeper::broker::{Broker, BrokerOptions};
 use streamkeeper::storage::Storage as _;
-use streamkeeper::subscriptions::core::{Config, Delivery, Rejection};
+use streamkeeper::subscriptions::core::{Ack, Config, Delivery, Rejection};
 use streamkeeper::subscriptions::{
-    SubscriptionError, SubscriptionLimits, SubscriptionOptions, Subscriptions,
+    Report, Route, SubscriptionError, SubscriptionLimits, SubscriptionOptions, Subscriptions,
 };
-use streamkeeper::types::{AppendOptions, CreateOptions, RecordBlock, StreamName};
+use streamkeeper::types::{AppendOptions, CreateOptions, Error, Fault, RecordBlock, StreamName};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -126,4 +126,66 @@ async fn more_subscriptions_and_streams_than_there_may_be_are_refused() {
     assert!(full(&taking_in_four.unwrap_err()));
     let described = subscriptions.get("1".into()).await.unwrap();
     assert_eq!(described.streams.len(), 3, "the fourth found no room");
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_refused_and_moves_no_cursor() {
+    let data = tempfile::tempdir().unwrap();
+    let (broker, subscriptions) = start(&data).await;
+    let id = || String::from("sub");
+    let config = Config {
+        delivery: Delivery::PullWake {
+            wake_stream: name("wake"),
+        },
+        ..config("")
+    };
+    subscriptions.put(id(), config, BASE.into()).await.unwrap();
+    let stream = name("events/a");
+    broker
+        .create(&stream, CreateOptions::default())
+        .await
+        .unwrap();
+    let batch = RecordBlock::from_payloads(["record"]);
+    let tail = broker
+        .append(&stream, batch, AppendOptions::default())
+        .await
+        .unwrap()
+        .tail;
+    let claim = subscriptions.claim(id(), "worker".into()).await.unwrap();
+    // From here on the broker takes no writes.
+    broker.begin_drain();
+    let report = |acks| Report {
+        wake_id: claim.wake_id.clone(),
+        generation: claim.generation,
+        acks,
+        done: true,
+    };
+    let ack = Ack {
+        stream,
+        offset: Some(tail),
+    };
+    for _ in 0..3 {
+        let (token, report) = (claim.token.clone(), report(vec![ack.clone()]));
+        let refused = subscriptions
+            .acknowledge(id(), Route::Ack, token, report)
+            .await;
+        let drains = |error: &SubscriptionError| {
+            matches!(
+                error,
+                SubscriptionError::Engine(Error::Fault(Fault::Draining))
+            )
+        };
+        assert!(refused.as_ref().is_err_and(drains), "{refused:?}");
+        let described = subscriptions.get(id()).await.unwrap();
+        assert_eq!(described.streams[0].acked_offset, "-1");
+        assert!(described.streams[0].has_pending);
+    }
+    let again = subscriptions.claim(id(), "another".into()).await;
+    let held = matches!(
+        again,
+        Err(SubscriptionError::Rejected(
+            Rejection::AlreadyClaimed { .. }
+        ))
+    );
+    assert!(held, "the lease is as it was");
 }

@@ -141,11 +141,18 @@ impl Dispatcher {
             if slot.subscription.head.config.hash() != config.hash() {
                 return say(reply, Err(SubscriptionError::AlreadyExists));
             }
-            let input = Input::Confirm { base_url };
-            let render = move |_: Answer, subscription: &Subscription| {
-                Ok((false, describe(subscription, &keys)))
-            };
-            return self.ask(&id, input, reply, render).await;
+            let tell: Teller = Box::new(move |told| {
+                let confirmed =
+                    told.map(|(_, subscription)| (false, describe(subscription, &keys)));
+                // It is being deleted: a PUT that comes after creates it.
+                let confirmed = confirmed.map_err(|error| match error {
+                    SubscriptionError::NotFound => SubscriptionError::Busy,
+                    error => error,
+                });
+                say(reply, confirmed);
+            });
+            let (input, tell) = (Input::Confirm { base_url }, Some(tell));
+            return self.submit(&id, Job::Step { input, tell }).await;
         }
         let limit = self.options.limits.subscriptions_max;
         if self.slots.len() >= limit {

@@ -1,6 +1,6 @@
 //! One subscription with the jobs that wait for it, and the running of them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::streams::facts;
 use super::{Dispatcher, Id, RETRY};
 use crate::broker::Broker;
 use crate::stream::Feed as _;
-use crate::types::{Error, Fault};
+use crate::types::{Error, Fault, StreamName, Timestamp};
 
 /// Tells somebody what became of a step: the answer with the state it left, or why not.
 pub(super) type Teller = Box<dyn FnOnce(Result<(Answer, &Subscription), SubscriptionError>) + Send>;
@@ -66,11 +66,13 @@ pub(super) struct Slot {
     /// Whether looking at it is among the jobs.
     pub(super) proceeds: bool,
     /// When its timer is armed for.
-    pub(super) timer: Option<crate::types::Timestamp>,
+    pub(super) timer: Option<Timestamp>,
     /// What follows the write under way.
     then: Option<Then>,
     /// What is in memory may be ahead of the store, and is not to be used.
     stale: bool,
+    /// Before this time it is not read again on the broker's own account: what the store could not keep, it may not keep yet.
+    retry_at: Timestamp,
     /// It was said that there is no room for more streams.
     pub(super) crowded: bool,
     /// Its webhook waits for its turn.
@@ -86,6 +88,7 @@ impl Slot {
             timer: None,
             then: None,
             stale: false,
+            retry_at: Timestamp::default(),
             crowded: false,
             waits: false,
         }
@@ -109,6 +112,9 @@ impl Dispatcher {
     /// Does the jobs of a subscription until one has something to store, or none is left.
     pub(super) async fn pump(&mut self, id: &Id) {
         loop {
+            if self.rests(id) {
+                return;
+            }
             if self
                 .slots
                 .get(id)
@@ -134,6 +140,19 @@ impl Dispatcher {
                 Job::Delete { reply } => self.delete(id, reply),
             }
         }
+    }
+
+    /// Whether a subscription that could not be stored is left alone for a while, as nobody asks for it.
+    fn rests(&mut self, id: &Id) -> bool {
+        let now = self.options.clock.now();
+        let asked = |job: &Job| !matches!(job, Job::Step { tell: None, .. });
+        let rests =
+            |slot: &&Slot| slot.stale && now < slot.retry_at && !slot.jobs.iter().any(asked);
+        let Some(retry_at) = self.slots.get(id).filter(rests).map(|slot| slot.retry_at) else {
+            return false;
+        };
+        self.arm(id, Some(retry_at));
+        true
     }
 
     async fn step(&mut self, id: &Id, input: Input, tell: Option<Teller>) {
@@ -224,7 +243,14 @@ impl Dispatcher {
         match result {
             Ok(()) => self.follow(&id, then).await,
             Err(error) => {
-                tracing::warn!(subscription = &*id, %error, "the state cannot be stored");
+                // What ails the broker as a whole was said by whoever it happened to.
+                let ails_all = matches!(
+                    error,
+                    Error::Fault(Fault::StoreFaulted { .. } | Fault::Draining)
+                );
+                if !ails_all {
+                    tracing::warn!(subscription = &*id, %error, "a state cannot be stored");
+                }
                 self.give_up(&id, then, &error);
             }
         }
@@ -266,10 +292,12 @@ impl Dispatcher {
     fn give_up(&mut self, id: &Id, then: Then, error: &Error) {
         let refused = || SubscriptionError::Engine(error.clone());
         self.deliveries.stop(id);
+        let retry_at = self.options.clock.now().after(RETRY);
         let Some(slot) = self.slots.get_mut(id) else {
             return;
         };
         slot.stale = true;
+        slot.retry_at = retry_at;
         match then {
             Then::Step { tell, .. } => {
                 if let Some(tell) = tell {
@@ -289,7 +317,12 @@ impl Dispatcher {
 
     /// Reads a subscription again that may be ahead of the store. Gives whether its jobs can go on.
     async fn refresh(&mut self, id: &Id) -> bool {
-        match read_again(&self.shelf, &self.broker, id).await {
+        let known = self.slots.get(id).map(|slot| {
+            let links = slot.subscription.links.iter();
+            links.map(|(name, _)| name.clone()).collect()
+        });
+        let known = known.unwrap_or_default();
+        match read_again(&self.shelf, &self.broker, id, known).await {
             Ok(Some(subscription)) => {
                 if let Some(slot) = self.slots.get_mut(id) {
                     self.index.leave(id, &slot.subscription);
@@ -297,7 +330,7 @@ impl Dispatcher {
                     slot.subscription = subscription;
                     slot.stale = false;
                 }
-                // Streams that only the pattern knows are not stored.
+                // Others may have come meanwhile.
                 self.feed.mark_all();
                 true
             }
@@ -343,17 +376,19 @@ impl Dispatcher {
     }
 }
 
-/// A subscription as it is stored, with the tails of its streams, which are not.
+/// A subscription as it is stored, with what is not: the tails of its streams, and of the streams that were `known` those that only
+/// the pattern takes in.
 async fn read_again(
     shelf: &Shelf,
     broker: &Broker,
     id: &Id,
+    known: BTreeSet<StreamName>,
 ) -> Result<Option<Subscription>, Error> {
     let Some(mut subscription) = shelf.read(id).await? else {
         return Ok(None);
     };
-    let linked = subscription.links.iter();
-    let names: Vec<_> = linked.map(|(name, _)| name.clone()).collect();
+    let mut names = known;
+    names.extend(subscription.links.iter().map(|(name, _)| name.clone()));
     for name in names {
         let facts = facts(broker, &name).await?;
         let matches = subscription.head.config.matches(&name);
