@@ -107,7 +107,7 @@ impl From<&Effect> for Entry {
             Effect::Closed { at } => Self::Closed(at.0),
             Effect::Touched { at } => Self::Touched(at.0),
             Effect::Trimmed { to } => Self::Trimmed(to.offset.0, to.byte),
-            Effect::ForkTaken | Effect::ForkReleased | Effect::Retired { .. } => {
+            Effect::ForkTaken { .. } | Effect::ForkReleased | Effect::Retired { .. } => {
                 unreachable!("the storage contract creates no forks")
             }
             Effect::Deleted { reason, at } => match reason {

@@ -1,7 +1,7 @@
 //! Finding where a fork branches off: from what a client asks for to a position between two records of the source.
 //!
-//! All that is read here never changes, so it may be read before the command that creates the fork is decided; the rules
-//! check there that the source is still the same stream. A fork point within a record copies the part of that record which
+//! Records never change, so they may be read before the command that creates the fork is decided; there it is checked that
+//! the source is still the same stream, and where it begins by then. A fork point within a record copies the part of that record which
 //! it inherits: the one case in which a fork copies anything.
 
 use streamkeeper_protocol::RecordBlockBuilder;
@@ -10,12 +10,9 @@ use super::{Broker, PutRequest};
 use crate::storage::{ReadLimits, Storage};
 use crate::stream::View;
 use crate::types::{
-    CreateOptions, Creation, Error, Expiry, Fork, ForkRequest, Message, Position, RecordBlock,
-    Refusal, Start, StreamId,
+    CreateOptions, Creation, Error, Expiry, Fork, ForkRequest, Message, Offset, Position,
+    RecordBlock, Refusal, Start, StreamId,
 };
-
-/// Records read at a time while looking for a fork point.
-const RECORDS_PER_READ: u32 = 4096;
 
 /// Where a fork branches off, and what it inherits of the record there.
 struct ForkPoint {
@@ -70,6 +67,7 @@ impl Broker {
                 content_type: request
                     .content_type
                     .clone()
+                    .filter(|asked| !crate::rules::is_same_media_type(asked, &known.content_type))
                     .unwrap_or_else(|| known.content_type.clone()),
                 expiry: request.expiry,
                 retention: request.retention,
@@ -105,7 +103,7 @@ impl Broker {
             });
         }
         if json {
-            self.after_messages(fork, anchor).await
+            self.after_messages(fork, source, anchor).await
         } else {
             self.after_bytes(fork, anchor).await
         }
@@ -129,8 +127,8 @@ impl Broker {
         } else if offset.offset == source.earliest.offset {
             source.earliest
         } else {
-            let next = self.messages(fork, offset, 1).await?;
-            next.first().map_or(offset, |message| message.position)
+            let next = self.message(fork, offset.offset).await?;
+            next.map_or(offset, |message| message.position)
         };
         if offset != right {
             return Err(invalid("must be an offset that this server gave out").into());
@@ -141,21 +139,19 @@ impl Broker {
     async fn after_messages(
         &self,
         fork: &ForkRequest,
+        source: &View,
         anchor: Position,
     ) -> Result<ForkPoint, Error> {
-        let mut at = anchor;
-        let mut left = fork.sub_offset;
-        while left > 0 {
-            let most = u32::try_from(left).map_or(RECORDS_PER_READ, |l| l.min(RECORDS_PER_READ));
-            let messages = self.messages(fork, at, most).await?;
-            let Some(last) = messages.last() else {
-                return Err(past_the_end().into());
-            };
-            at = last
-                .position
-                .advanced(1, u64::try_from(last.payload.len()).unwrap_or(u64::MAX));
-            left = left.saturating_sub(u64::try_from(messages.len()).unwrap_or(u64::MAX));
+        let offset = Offset(anchor.offset.0.saturating_add(fork.sub_offset));
+        if offset > source.tail.offset {
+            return Err(past_the_end().into());
         }
+        let at = if offset == source.tail.offset {
+            source.tail
+        } else {
+            let next = self.message(fork, offset).await?;
+            next.ok_or_else(past_the_end)?.position
+        };
         Ok(ForkPoint { at, part: None })
     }
 
@@ -164,7 +160,7 @@ impl Broker {
         let mut at = anchor;
         let mut left = fork.sub_offset;
         loop {
-            let Some(mut message) = self.messages(fork, at, 1).await?.pop() else {
+            let Some(mut message) = self.message(fork, at.offset).await? else {
                 return Err(past_the_end().into());
             };
             let length = u64::try_from(message.payload.len()).unwrap_or(u64::MAX);
@@ -186,19 +182,16 @@ impl Broker {
         }
     }
 
-    async fn messages(
-        &self,
-        fork: &ForkRequest,
-        from: Position,
-        most: u32,
-    ) -> Result<Vec<Message>, Error> {
+    /// The record of the source at `offset`, if there is one.
+    async fn message(&self, fork: &ForkRequest, offset: Offset) -> Result<Option<Message>, Error> {
+        // One record is handed out however few bytes are asked for.
         let limits = ReadLimits {
-            max_records: most,
+            max_bytes: 1,
+            max_records: 1,
             ..ReadLimits::default()
         };
-        let from = Start::At(from.offset);
-        let read = self.read_messages(&fork.source, from, limits).await?;
-        Ok(read.messages)
+        let read = self.read_messages(&fork.source, Start::At(offset), limits);
+        Ok(read.await?.messages.pop())
     }
 }
 

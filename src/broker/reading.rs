@@ -1,6 +1,7 @@
 //! Reads: catch-up and long-poll over a cursor.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use streamkeeper_protocol::error::RecordError;
@@ -8,12 +9,12 @@ use streamkeeper_protocol::run::Record;
 use tokio::time::Instant;
 
 use super::Broker;
-use crate::fanout::{Bell, Cursor, EndReason, Step, Watcher, loaded, readable};
+use crate::fanout::{Bell, Cursor, EndReason, Step, Watcher, loaded, readable, slide_ttl};
 use crate::storage::ReadLimits;
 use crate::stream::View;
 use crate::types::{
-    CreateOptions, Data, Error, Fault, Message, Messages, Offset, Position, Refusal, Run, Start,
-    StreamId, StreamName, Timestamp,
+    CreateOptions, Data, Error, Expiry, Fault, Message, Messages, Offset, Position, Refusal, Run,
+    Start, StreamId, StreamName, Timestamp,
 };
 
 /// Records as they are stored and sent.
@@ -55,7 +56,7 @@ impl Broker {
         loop {
             match cursor.load(limits.max_bytes.max(1)).await? {
                 Step::Runs(runs) => {
-                    let runs = fill(&mut cursor, runs.into_vec(), &limits).await?;
+                    let runs = fill(&mut cursor, runs.into_vec(), &limits).await;
                     return Ok(limited(&cursor, runs, limits.max_records.max(1)));
                 }
                 Step::End {
@@ -91,6 +92,19 @@ impl Broker {
         }
     }
 
+    /// Restarts the sliding ttl of a stream that somebody waits on, as a read does. In memory, unless it has moved far; says
+    /// when to do so again, or `None` if there is nothing to do: no ttl, or no such stream in memory.
+    pub fn touch(&self, stream: &StreamName) -> Option<Duration> {
+        let stream = self.stream(stream.as_str()).ok()?;
+        let store = self.store(&stream);
+        let view = stream.live().view.clone()?;
+        let Expiry::Ttl(seconds) = view.options.expiry else {
+            return None;
+        };
+        slide_ttl(store, &stream, &view, store.shared.clock.now());
+        Some(Duration::from_secs(seconds) / 2)
+    }
+
     /// The durable view of a stream that exists.
     pub(super) async fn view(&self, stream: &StreamName) -> Result<View, Error> {
         let stream = self.stream(stream.as_str())?;
@@ -108,11 +122,7 @@ impl Broker {
 }
 
 /// Reads on up to the limits: one step ends where the store, an ancestor of a fork, or memory does.
-async fn fill(
-    cursor: &mut Cursor,
-    mut runs: Vec<Run>,
-    limits: &ReadLimits,
-) -> Result<Vec<Run>, Error> {
+async fn fill(cursor: &mut Cursor, mut runs: Vec<Run>, limits: &ReadLimits) -> Vec<Run> {
     loop {
         let bytes: usize = runs.iter().map(Run::encoded_bytes).sum();
         let records: u64 = runs.iter().map(|run| u64::from(run.header.count)).sum();
@@ -121,14 +131,15 @@ async fn fill(
         let full =
             left < limits.max_bytes / 4 || left == 0 || records >= u64::from(limits.max_records);
         if full || cursor.next().offset >= cursor.tail().offset {
-            return Ok(runs);
+            return runs;
         }
-        match cursor.load(left).await? {
+        // What cannot be read now is the next read's to report.
+        match cursor.load(left).await.unwrap_or(Step::Behind) {
             Step::Runs(more) if more.iter().map(Run::encoded_bytes).sum::<usize>() <= left => {
                 runs.extend(more);
             }
             // At least one record is handed out, fit or not.
-            Step::Runs(_) | Step::Idle | Step::Behind | Step::End { .. } => return Ok(runs),
+            Step::Runs(_) | Step::Idle | Step::Behind | Step::End { .. } => return runs,
         }
     }
 }

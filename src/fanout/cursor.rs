@@ -151,7 +151,7 @@ pub(crate) fn readable<'a>(
 }
 
 /// A read restarts a sliding ttl: in memory at once, on disk once it has moved far enough.
-fn slide_ttl(store: &LocalStore, stream: &Arc<Stream>, view: &View, now: Timestamp) {
+pub(crate) fn slide_ttl(store: &LocalStore, stream: &Arc<Stream>, view: &View, now: Timestamp) {
     let Some(interval) = touch_interval(&view.options.expiry) else {
         return;
     };
@@ -330,10 +330,17 @@ impl Cursor {
             other => return Ok(other),
         }
         let from = self.next.offset;
-        let runs = match self.lineage.owner(from) {
+        let inherited = self.lineage.owner(from);
+        let runs = match inherited {
             Some(ancestor) => ancestor.read(&self.store, from, max_bytes).await?,
             None => self.read_store(from, max_bytes).await?,
         };
+        if inherited.is_some()
+            && let Some(end) = self.ended(&self.stream.live())
+        {
+            // Deleted while it was read: what was read may be gone, or another stream's.
+            return Ok(end);
+        }
         let runs = cut(runs, max_bytes);
         let Some(first) = runs.first() else {
             // Trimmed or deleted meanwhile: looking again says which, unless the store lost it.
@@ -454,7 +461,20 @@ async fn start(
         slide_ttl(store, stream, view, store.shared.clock.now());
         view.clone()
     };
-    let lineage = Lineage::of(store, view.fork.as_ref()).await?;
+    let lineage = match Lineage::of(store, view.fork.as_ref()).await {
+        Ok(lineage) => lineage,
+        Err(error) => {
+            // A fork that was deleted meanwhile has let go of what it shared.
+            let live = stream.live();
+            let now = readable(store, stream, &live)?;
+            let gone = now.id != view.id;
+            return Err(if gone {
+                Refusal::NotFound.into()
+            } else {
+                error
+            });
+        }
+    };
     let at = match from {
         Start::Beginning => view.earliest,
         Start::Now => view.tail,

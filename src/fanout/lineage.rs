@@ -89,7 +89,8 @@ impl Ancestor {
     ) -> Result<Vec<Run>, Error> {
         let hot: Option<SmallVec<[Run; 4]>> = {
             let live = self.stream.live();
-            let in_memory = live.hot_start().is_some_and(|start| start <= from);
+            let same = live.view.as_ref().is_some_and(|view| view.id == self.id);
+            let in_memory = same && live.hot_start().is_some_and(|start| start <= from);
             in_memory.then(|| live.collect(from, max_bytes))
         };
         let runs = if let Some(runs) = hot {
@@ -131,6 +132,9 @@ pub(super) async fn offset_at(
 ) -> Result<Option<Offset>, Error> {
     let in_memory = {
         let live = stream.live();
+        if live.view.as_ref().is_none_or(|view| view.id != id) {
+            return Ok(None);
+        }
         let mut runs = live.runs_from(Offset(0));
         let first = live.runs_from(Offset(0)).next().map(|run| run.header);
         let late_enough = |run: &&Run| Timestamp(run.header.committed_at) >= time;

@@ -10,5 +10,5 @@ mod watch;
 
 pub use crate::stream::Watcher;
 pub use cursor::{Cursor, EndReason, Step};
-pub(crate) use cursor::{blocking, loaded, read_fault, readable};
+pub(crate) use cursor::{blocking, loaded, read_fault, readable, slide_ttl};
 pub use watch::{Bell, StreamChanges};

@@ -17,7 +17,7 @@ use super::command::Command;
 use super::effect::{Answer, Decision, Effect};
 use super::producer::ProducerState;
 use super::state::StreamState;
-use crate::types::{Closed, DeleteReason, Expiry, Position, Refusal, StreamId, Timestamp};
+use crate::types::{Closed, DeleteReason, Expiry, Offset, Position, Refusal, StreamId, Timestamp};
 pub use create::is_same_media_type;
 pub use forks::{check_source, released};
 
@@ -143,8 +143,16 @@ fn advance(stream: &mut StreamState, effect: &Effect) {
         }
         Effect::Touched { at } => stream.touch(*at),
         Effect::Trimmed { to } => stream.earliest = *to,
-        Effect::ForkTaken => stream.forks = stream.forks.saturating_add(1),
-        Effect::ForkReleased => stream.forks = stream.forks.saturating_sub(1),
+        Effect::ForkTaken { until } => {
+            stream.forks = stream.forks.saturating_add(1);
+            stream.shared_until = stream.shared_until.max(*until);
+        }
+        Effect::ForkReleased => {
+            stream.forks = stream.forks.saturating_sub(1);
+            if stream.forks == 0 {
+                stream.shared_until = Offset(0);
+            }
+        }
         Effect::Retired { .. } => stream.deleted = true,
     }
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::types::{
-    Appended, Closed, CreateOptions, Created, DeleteReason, Fork, Position, RecordBlock, Str,
-    StreamId, Timestamp,
+    Appended, Closed, CreateOptions, Created, DeleteReason, Fork, Offset, Position, RecordBlock,
+    Str, StreamId, Timestamp,
 };
 
 /// One change of one stream.
@@ -72,7 +72,10 @@ pub enum Effect {
         to: Position,
     },
     /// A fork of the stream came into being.
-    ForkTaken,
+    ForkTaken {
+        /// It shares the records before this offset.
+        until: Offset,
+    },
     /// A fork of the stream is gone.
     ForkReleased,
     /// The stream is gone for clients; its records and its name are kept as long as forks need them.

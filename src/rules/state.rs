@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::json;
 use super::producer::Producers;
-use crate::types::{CreateOptions, Expiry, Fork, Metadata, Position, StreamId, Timestamp};
+use crate::types::{CreateOptions, Expiry, Fork, Metadata, Offset, Position, StreamId, Timestamp};
 
 /// One incarnation of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +38,11 @@ pub struct StreamState {
     pub producers: Producers,
     /// Where it forked off another stream, if it did.
     pub fork: Option<Arc<Fork>>,
-    /// How many streams fork off this one: while there are any, its records stay.
+    /// How many streams fork off this one.
     pub forks: u64,
+    /// Records before this offset are shared with forks: they stay as long as there are any, whatever is trimmed for the
+    /// stream's own readers. 0 if it has no forks.
+    pub shared_until: Offset,
     /// Deleted or expired, and kept only for its forks: nobody may read it or write to it, and its name stays taken.
     pub deleted: bool,
 }
@@ -69,6 +72,7 @@ impl StreamState {
             producers: Producers::default(),
             fork,
             forks: 0,
+            shared_until: Offset(0),
             deleted: false,
         }
     }
@@ -105,6 +109,15 @@ impl StreamState {
     /// True if the stream is in JSON mode.
     pub fn is_json(&self) -> bool {
         json::is_json(self.options.content_type.as_bytes())
+    }
+
+    /// Where records that nobody reads any more end; those before [`shared_until`](Self::shared_until) forks still read.
+    pub fn unread_until(&self) -> Offset {
+        if self.deleted {
+            self.tail.offset
+        } else {
+            self.earliest.offset
+        }
     }
 
     /// Records kept.

@@ -29,7 +29,7 @@ pub use journal::{Entry, RowBuilder, entries};
 
 use self::reader::{Reader, put_bytes, put_optional_bytes, put_optional_u64, put_position};
 use crate::rules::{ProducerState, Producers, StreamState};
-use crate::types::{StreamId, Timestamp};
+use crate::types::{Offset, StreamId, Timestamp};
 
 /// Bytes in front of the body of every row: checksum and version.
 const SEAL_BYTES: usize = 5;
@@ -37,7 +37,7 @@ const SEAL_BYTES: usize = 5;
 /// Bytes of the checksum, which covers everything after it.
 const CHECKSUM_BYTES: usize = 4;
 
-/// Version 2 added forks: where the stream forks off another, how many fork off it, and whether only they keep it.
+/// Version 2 added forks: where the stream forks off another, how many fork off it and up to where, whether only they keep it.
 const STATE_VERSION: u8 = 2;
 const PRODUCER_VERSION: u8 = 1;
 
@@ -113,6 +113,7 @@ pub fn encode_state(state: &StreamState, name: &str) -> Vec<u8> {
         fork::put(&mut row, fork);
     }
     row.put_u64(state.forks);
+    row.put_u64(state.shared_until.0);
     row.put_u8(u8::from(state.deleted));
     close_seal(&mut row);
     row
@@ -137,11 +138,13 @@ pub fn decode_state(row: &[u8]) -> Result<(StreamState, String), CodecError> {
         producers: Producers::default(),
         fork: None,
         forks: 0,
+        shared_until: Offset(0),
         deleted: false,
     };
     if version >= 2 {
         state.fork = body.optional("fork", fork::read)?.map(Arc::new);
         state.forks = body.u64()?;
+        state.shared_until = Offset(body.u64()?);
         state.deleted = body.flag("deleted")?;
     }
     body.end()?;

@@ -54,6 +54,10 @@ pub(super) struct Touched {
 pub(super) struct Commit {
     pub at: Timestamp,
     pub touched: Vec<Touched>,
+    /// The one that effects are written to.
+    current: usize,
+    /// Those that were touched through one of their forks: they may come up again by themselves.
+    by_fork: SmallVec<[usize; 2]>,
     pub answers: Vec<(Completion, Reply)>,
     /// What was taken from the queues, stream by stream.
     pub parts: Vec<Part>,
@@ -76,6 +80,8 @@ impl Commit {
         Self {
             at,
             touched: Vec::new(),
+            current: 0,
+            by_fork: SmallVec::new(),
             answers: Vec::new(),
             parts: Vec::new(),
             records: 0,
@@ -91,22 +97,52 @@ impl Commit {
 
     /// Begins the part of `stream`.
     pub fn begin_stream(&mut self, stream: Arc<Stream>) {
+        let known = |index: &usize| {
+            let touched = self.touched.get(*index);
+            touched.is_some_and(|touched| Arc::ptr_eq(&touched.stream, &stream))
+        };
+        let before = self.by_fork.iter().copied().find(known);
+        self.current = before.unwrap_or_else(|| self.push(stream));
+    }
+
+    /// Ends the part of the current stream; one without effects is dropped again.
+    pub fn end_stream(&mut self, id: Option<StreamId>, had_effects: bool) {
+        self.leave_stream(id);
+        let fresh = self.current + 1 == self.touched.len() && !self.by_fork.contains(&self.current);
+        if !had_effects && fresh {
+            self.touched.pop();
+        }
+    }
+
+    /// Interrupts the part of the current stream, now `id`. Answers which it is, for [`Commit::return_to`].
+    pub fn leave_stream(&mut self, id: Option<StreamId>) -> usize {
+        if let Some(id) = id {
+            self.end_run(id);
+        }
+        self.current
+    }
+
+    /// Goes on with `stream`, wherever it stands in this commit: a stream is published once, with all that happened to it.
+    pub fn enter_stream(&mut self, stream: &Arc<Stream>) {
+        let same = |touched: &Touched| Arc::ptr_eq(&touched.stream, stream);
+        let before = self.touched.iter().position(same);
+        self.current = before.unwrap_or_else(|| self.push(Arc::clone(stream)));
+        self.by_fork.push(self.current);
+    }
+
+    /// Goes on with a stream that was left.
+    pub fn return_to(&mut self, current: usize) {
+        self.current = current;
+    }
+
+    fn push(&mut self, stream: Arc<Stream>) -> usize {
         self.touched.push(Touched {
             stream,
             reset: false,
             gone: None,
             runs: SmallVec::new(),
         });
-    }
-
-    /// Ends the part of the current stream; one without effects is dropped again.
-    pub fn end_stream(&mut self, id: Option<StreamId>, had_effects: bool) {
-        if let Some(id) = id {
-            self.end_run(id);
-        }
-        if !had_effects {
-            self.touched.pop();
-        }
+        self.touched.len() - 1
     }
 
     /// Writes one effect of the current stream. `tail` is the position before it.
@@ -134,7 +170,7 @@ impl Commit {
     }
 
     fn note(&mut self, id: StreamId, effect: &Effect) {
-        let Some(touched) = self.touched.last_mut() else {
+        let Some(touched) = self.touched.get_mut(self.current) else {
             return;
         };
         match effect {
@@ -179,7 +215,7 @@ impl Commit {
         }
         self.run_open = false;
         let range = self.row.end_run();
-        if let Some(touched) = self.touched.last_mut() {
+        if let Some(touched) = self.touched.get_mut(self.current) {
             touched.runs.push(PlacedRun {
                 row: self.rows.len(),
                 range,

@@ -205,22 +205,38 @@ impl Committer {
         command: Command,
         changed: &mut bool,
     ) -> crate::stream::Reply {
-        if let Some(fault) = self.full(&command) {
+        if let Some(fault) = self.full(&command, state.is_some()) {
             return Err(Error::Fault(fault));
         }
+        let replaces_fork = state.as_ref().is_some_and(|state| state.fork.is_some());
+        if replaces_fork && matches!(command, Command::Create(_)) {
+            // A fork whose time is over goes first, and lets go of its source; else nothing happens.
+            self.decide_one(commit, stream, state, Command::Expire, changed)?;
+        }
+        self.decide_one(commit, stream, state, command, changed)
+    }
+
+    fn decide_one(
+        &mut self,
+        commit: &mut Commit,
+        stream: &Arc<Stream>,
+        state: &mut Option<StreamState>,
+        command: Command,
+        changed: &mut bool,
+    ) -> crate::stream::Reply {
         let context = Context {
             now: commit.at,
             next_id: self.next_stream_id,
             limits: self.shared.options.rules,
         };
-        let decision = decide_as_read(state, stream.last_read(), command, &context)?;
-        let source = self.source_of(commit, stream, state.as_ref(), &decision.effects)?;
+        let mut decision = decide_as_read(state, stream.last_read(), command, &context)?;
+        let source = self.source_of(commit, stream, state.as_ref(), &mut decision.effects)?;
         for effect in &decision.effects {
             *changed = true;
             self.write(commit, stream.name().as_str(), state, effect);
         }
         if let Some(source) = source {
-            self.follow(commit, stream, state.as_ref().map(|state| state.id), source);
+            self.follow(commit, state.as_ref().map(|state| state.id), source);
         }
         Ok(decision.answer)
     }
@@ -245,11 +261,15 @@ impl Committer {
         rules::apply(state, effect);
     }
 
-    /// Refuses appends to a store in memory that is full.
-    fn full(&self, command: &Command) -> Option<Fault> {
+    /// Refuses records for a store in memory that is full.
+    fn full(&self, command: &Command, exists: bool) -> Option<Fault> {
         let limit = self.shared.options.memory_bytes_max;
         let over = self.journal.is_none()
-            && matches!(command, Command::Append { .. })
+            && match command {
+                Command::Append { .. } => true,
+                Command::Create(creation) => !exists && !creation.batch.is_empty(),
+                _ => false,
+            }
             && self.shared.memory_bytes.load(Ordering::Relaxed) >= limit;
         over.then(|| Fault::StoreFull {
             reason: format!("streams in memory hold {limit} bytes together, the limit"),
@@ -365,16 +385,30 @@ impl Committer {
             live.push(first_row + row as u64, run);
         }
         let before = bounds(&live);
+        let shown = live.view.take().map(|view| (view.id, view.earliest));
         live.view = state.as_ref().map(View::of);
+        if let (Some(view), Some((id, earliest))) = (&mut live.view, shown)
+            && view.id == id
+        {
+            // A trim that was shown is not taken back before it is written down.
+            view.earliest = view.earliest.max(earliest);
+        }
         let again = state
             .as_ref()
             .and_then(|state| retention::trim_hot(&live, state, commit.at));
         if let (Some(to), Some(view)) = (again, &mut live.view) {
-            view.earliest = to;
+            view.earliest = view.earliest.max(to);
         }
-        let trimmed = live.view.as_ref().filter(|view| !view.has_forks);
-        if let Some(earliest) = trimmed.map(|view| view.earliest.offset) {
-            freed += live.trim(earliest);
+        let trimmed = live.view.as_ref().map(|view| {
+            let unread_until = if view.deleted {
+                view.tail
+            } else {
+                view.earliest
+            };
+            (unread_until.offset, view.shared_until)
+        });
+        if let Some((unread_until, shared_until)) = trimmed {
+            freed += live.trim(unread_until, shared_until);
         }
         let may_end = may_end || bounds(&live) != before;
         let waiting = live.take_waiting(may_end);

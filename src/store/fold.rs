@@ -20,7 +20,7 @@ use super::codec::{self, Entry};
 use super::error::StoreError;
 use super::journal::{self, Row};
 use crate::rules::{self, Effect, StreamState};
-use crate::types::{Offset, Position, Run, StreamId, StreamName, Timestamp};
+use crate::types::{Run, StreamId, StreamName, Timestamp};
 
 /// redb gives a value a power-of-two run of 4 KiB pages.
 const PAGE_BYTES_MIN: usize = 4096;
@@ -153,16 +153,9 @@ impl<'txn> Tables<'txn> {
                         .insert((id.0, producer), row.as_slice())
                         .map_err(failed)?;
                 }
-                // What forks share stays, whatever is trimmed for the stream's own readers.
-                let shared = state.forks > 0;
-                let kept_from = if shared {
-                    Offset(0)
-                } else {
-                    state.earliest.offset
-                };
-                self.add_runs(id, &folded.runs, kept_from)?;
-                if folded.trimmed && !shared {
-                    self.trim_chunks(id, state.earliest, state.tail)?;
+                self.add_runs(id, &folded.runs, &state)?;
+                if folded.trimmed {
+                    self.trim_chunks(id, &state)?;
                 }
                 self.names.insert(name.as_str(), id.0).map_err(failed)?;
                 let row = codec::encode_state(&state, name.as_str());
@@ -258,12 +251,21 @@ impl<'txn> Tables<'txn> {
         Ok(None)
     }
 
-    /// Writes `runs` behind what the stream has, less what is trimmed already.
-    fn add_runs(&mut self, id: StreamId, runs: &[Run], earliest: Offset) -> Result<(), StoreError> {
-        let kept: Vec<Run> = runs
-            .iter()
-            .filter_map(|run| run.starting_at(earliest.0))
-            .collect();
+    /// Writes `runs` behind what the stream has, less what nobody reads any more.
+    fn add_runs(
+        &mut self,
+        id: StreamId,
+        runs: &[Run],
+        state: &StreamState,
+    ) -> Result<(), StoreError> {
+        let (unread_until, shared_until) = (state.unread_until().0, state.shared_until.0);
+        let read = |run: &Run| {
+            if run.header.first_offset < shared_until {
+                return Some(run.clone());
+            }
+            run.starting_at(unread_until)
+        };
+        let kept: Vec<Run> = runs.iter().filter_map(read).collect();
         if kept.is_empty() {
             return Ok(());
         }
@@ -320,27 +322,24 @@ impl<'txn> Tables<'txn> {
         Ok(())
     }
 
-    /// Removes chunks that lie before `earliest` whole, as many as this fold still may; notes if there are more.
-    fn trim_chunks(
-        &mut self,
-        id: StreamId,
-        earliest: Position,
-        tail: Position,
-    ) -> Result<(), StoreError> {
+    /// Removes chunks of which nothing is read any more, as many as this fold still may; notes if there are more. What forks
+    /// share stays, whatever is trimmed for the stream's own readers.
+    fn trim_chunks(&mut self, id: StreamId, state: &StreamState) -> Result<(), StoreError> {
+        let unread_until = state.unread_until();
         let mut dead = Vec::new();
         let mut previous = None;
         for row in self
             .chunks
-            .range((id.0, 0)..=(id.0, u64::MAX))
+            .range((id.0, state.shared_until.0)..=(id.0, u64::MAX))
             .map_err(failed)?
         {
             let start = row.map_err(failed)?.0.value().1;
-            if start > earliest.offset.0 || dead.len() > self.removals_left {
+            if start > unread_until.0 || dead.len() > self.removals_left {
                 break;
             }
             dead.extend(previous.replace(start));
         }
-        if earliest.offset == tail.offset {
+        if unread_until == state.tail.offset {
             dead.extend(previous);
         }
         if dead.len() > self.removals_left {
@@ -364,11 +363,8 @@ impl<'txn> Tables<'txn> {
                 break;
             };
             match self.stored(id)?.state {
-                Some(state) if state.forks == 0 => {
-                    self.trim_chunks(id, state.earliest, state.tail)?;
-                }
-                // Its forks need what it has; the last one to go has it trimmed again.
-                _ => drop(self.untrimmed.remove(id.0).map_err(failed)?),
+                Some(state) => self.trim_chunks(id, &state)?,
+                None => drop(self.untrimmed.remove(id.0).map_err(failed)?),
             }
         }
         Ok(())
@@ -455,7 +451,9 @@ impl Folded {
                 match &effect {
                     Effect::Created { .. } => self.name = Some(chunks::valid_name(&name)?),
                     Effect::Deleted { .. } => self.runs.clear(),
-                    Effect::Trimmed { .. } | Effect::ForkReleased => self.trimmed = true,
+                    Effect::Trimmed { .. } | Effect::ForkReleased | Effect::Retired { .. } => {
+                        self.trimmed = true;
+                    }
                     Effect::ProducersEvicted { idle_since } => {
                         self.evicted_since = Some(*idle_since);
                     }

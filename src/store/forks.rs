@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::commit::Commit;
 use super::committer::Committer;
 use crate::rules::{self, Effect, Effects, StreamState};
-use crate::stream::{Resident, Stream};
-use crate::types::{Error, Fault, Fork, Refusal, StreamId};
+use crate::stream::{Live, Resident, Stream};
+use crate::types::{Error, Fault, Fork, Position, Refusal, StreamId};
 
 /// A stream that another forks off, and what happens to it.
 pub(super) struct Source {
@@ -19,13 +19,14 @@ pub(super) struct Source {
 }
 
 impl Committer {
-    /// The source that a decision touches: of a fork that comes into being, or goes.
+    /// The source that a decision touches: of a fork that comes into being, or goes. A new fork begins where its source does
+    /// now, which may have been trimmed since the fork point was found.
     pub(super) fn source_of(
         &self,
         commit: &Commit,
         stream: &Stream,
         state: Option<&StreamState>,
-        effects: &Effects,
+        effects: &mut Effects,
     ) -> Result<Option<Source>, Error> {
         for effect in effects {
             match effect {
@@ -42,7 +43,14 @@ impl Committer {
                         Resident::Unloaded => None,
                     };
                     rules::check_source(known, fork, commit.at)?;
+                    let shown = shown_earliest(&source.stream.live(), known);
                     drop(resident);
+                    if fork.at.offset < shown.offset {
+                        let earliest = shown.offset;
+                        return Err(Refusal::Trimmed { earliest }.into());
+                    }
+                    let fork = Arc::make_mut(fork);
+                    fork.earliest = fork.earliest.max(shown);
                     return Ok(Some(source));
                 }
                 Effect::Deleted { .. } => {
@@ -70,16 +78,10 @@ impl Committer {
         })
     }
 
-    /// Writes down what the decision about `stream`, now `id`, means for its source; a source that goes with its last fork is
-    /// followed to its own. Then `stream` is the current one again.
-    pub(super) fn follow(
-        &mut self,
-        commit: &mut Commit,
-        stream: &Arc<Stream>,
-        id: Option<StreamId>,
-        source: Source,
-    ) {
-        commit.end_stream(id, true);
+    /// Writes down what the decision about the current stream, now `id`, means for its source; a source that goes with its last fork is
+    /// followed to its own. Then the stream is the current one again.
+    pub(super) fn follow(&mut self, commit: &mut Commit, id: Option<StreamId>, source: Source) {
+        let current = commit.leave_stream(id);
         let mut next = Some(source);
         while let Some(Source {
             stream,
@@ -96,21 +98,31 @@ impl Committer {
             };
             let (known_id, above) = (known.id, known.fork.clone());
             let effects = if taken {
-                Effects::from_iter([Effect::ForkTaken])
+                let until = fork.at.offset;
+                Effects::from_iter([Effect::ForkTaken { until }])
             } else {
                 rules::released(known, commit.at)
             };
-            commit.begin_stream(Arc::clone(&stream));
+            commit.enter_stream(&stream);
             for effect in &effects {
                 self.write(commit, stream.name().as_str(), state, effect);
             }
-            commit.end_stream(Some(known_id), true);
+            commit.leave_stream(Some(known_id));
             if let (None, Some(above)) = (&*state, above) {
                 drop(resident);
                 // A source that cannot be read keeps its count: its records stay, nothing is lost but their room.
                 next = self.source(&above, false).ok();
             }
         }
-        commit.begin_stream(Arc::clone(stream));
+        commit.return_to(current);
     }
+}
+
+/// The earliest record of a source, with trims that readers were shown and that are not written down yet.
+fn shown_earliest(live: &Live, state: Option<&StreamState>) -> Position {
+    let Some(state) = state else {
+        return Position::START;
+    };
+    let view = live.view.as_ref().filter(|view| view.id == state.id);
+    view.map_or(state.earliest, |view| view.earliest.max(state.earliest))
 }

@@ -182,9 +182,8 @@ impl Replay<'_> {
             if let Some(view) = &mut live.view {
                 view.earliest = earliest;
             }
-            if state.forks == 0 {
-                live.trim(earliest.offset);
-            }
+            let unread_until = state.unread_until().max(earliest.offset);
+            live.trim(unread_until, state.shared_until);
             drop(live);
             self.shared.arm_timer(stream, state);
             if !state.options.retention.is_unlimited() {

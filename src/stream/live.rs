@@ -3,7 +3,8 @@
 //! The committer changes it after a commit, in one step under one lock, so a reader sees the new tail, the new records and
 //! a new trim point together or not at all.
 //!
-//! Invariant: the hot tail is gapless up to the durable tail. What lies before its first run is in the store.
+//! Invariant: from the earliest record on, the hot tail is gapless up to the durable tail; what lies before its first run is in
+//! the store. Records that forks share may lie further before, with a gap behind them.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -41,8 +42,8 @@ pub struct View {
     pub last_seq: Option<Bytes>,
     /// Where it forks off another stream, if it does.
     pub fork: Option<Arc<Fork>>,
-    /// Forks need its records: they stay, whatever retention shows.
-    pub has_forks: bool,
+    /// Records before this offset are shared with forks, and stay whatever is trimmed for its own readers.
+    pub shared_until: Offset,
     /// Kept only for its forks: gone for clients.
     pub deleted: bool,
 }
@@ -60,7 +61,7 @@ impl View {
             closed: state.closed,
             last_seq: state.last_seq.clone(),
             fork: state.fork.clone(),
-            has_forks: state.forks > 0,
+            shared_until: state.shared_until,
             deleted: state.deleted,
         }
     }
@@ -201,9 +202,20 @@ impl Live {
         self.shrink();
     }
 
-    /// Drops runs that lie before `earliest` whole. Says how many run bytes that were.
-    pub(crate) fn trim(&mut self, earliest: Offset) -> usize {
+    /// Drops runs that lie before `earliest` whole, but keeps what lies before `shared_until`. Says how many run bytes
+    /// were dropped.
+    pub(crate) fn trim(&mut self, earliest: Offset, shared_until: Offset) -> usize {
         let mut dropped = 0;
+        if shared_until > Offset(0) {
+            self.hot.retain(|hot| {
+                let header = &hot.run.header;
+                let unread = header.next_offset() <= earliest.0;
+                let dead = unread && header.first_offset >= shared_until.0;
+                dropped += usize::from(dead) * hot.run.encoded_bytes();
+                !dead
+            });
+            return dropped;
+        }
         while let Some(hot) = self.hot.front()
             && hot.run.header.next_offset() <= earliest.0
         {

@@ -15,7 +15,7 @@ use streamkeeper::fanout::{Bell, EndReason, Step};
 use streamkeeper::storage::{ReadLimits, Storage};
 use streamkeeper::types::{
     AppendOptions, Clock, CreateOptions, Error, Expiry, ForkRequest, Offset, Position,
-    ProducerStamp, RecordBlock, Refusal, Retention, Start, Str, StreamName, Timestamp,
+    ProducerStamp, RecordBlock, Refusal, Retention, Start, StorageKind, Str, StreamName, Timestamp,
 };
 
 fn name(text: &str) -> StreamName {
@@ -242,6 +242,7 @@ async fn forking_twice_alike_is_one_fork_and_otherwise_a_conflict() {
     assert_eq!(subject.fork("head", "source", None, 0).await, Ok(false));
     subject.append("source", "more").await.expect("appended");
     assert_eq!(subject.fork("head", "source", None, 0).await, Ok(true));
+    assert_eq!(subject.fork("head", "source", Some(1), 0).await, Ok(true));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -485,5 +486,91 @@ async fn a_source_that_expires_is_kept_for_its_forks_and_goes_with_the_last_one(
             "the name never came free"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_of_the_type_make_no_other_fork() {
+    let subject = Subject::new().await;
+    subject
+        .given("source", "text/plain; charset=utf-8", &["x"])
+        .await;
+    let plain = PutRequest {
+        content_type: Some(Str::from("text/plain")),
+        ..subject.request("source", None, 0).await
+    };
+    assert_eq!(subject.put("fork", plain.clone()).await, Ok(false));
+    assert_eq!(subject.put("fork", plain).await, Ok(true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_whose_time_is_over_makes_room_and_lets_go_of_its_source() {
+    let (clock, hand) = Clock::manual(Timestamp(1_000_000_000));
+    let subject = Subject::with_clock(clock).await;
+    for source in ["one", "two"] {
+        subject.given(source, "text/plain", &[source]).await;
+    }
+    let short = PutRequest {
+        expiry: Expiry::Ttl(10),
+        ..subject.request("one", None, 0).await
+    };
+    subject.put("fork", short).await.expect("forked");
+    let next = subject.request("two", None, 0).await;
+    hand.advance(Duration::from_secs(20));
+    assert_eq!(subject.put("fork", next).await, Ok(false));
+    assert_eq!(subject.text("fork").await.expect("readable"), "two");
+    // The first source is free, the second is held.
+    for (source, after) in [("one", Refusal::NotFound), ("two", Refusal::Gone)] {
+        subject.delete(source).await.expect("deleted");
+        assert_eq!(refused(subject.text(source).await), after, "{source}");
+    }
+}
+
+/// While a source is trimmed all the time, whatever a fork says it begins with can be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_of_a_stream_that_is_being_trimmed_is_readable_or_refused() {
+    for storage in [StorageKind::Durable, StorageKind::Memory] {
+        let subject = Subject::new().await;
+        let limited = PutRequest {
+            content_type: Some(Str::from("text/plain")),
+            storage: Some(storage),
+            retention: Retention {
+                max_records: Some(3),
+                ..Retention::default()
+            },
+            ..PutRequest::default()
+        };
+        subject.put("source", limited).await.expect("created");
+        let broker = subject.broker.clone();
+        let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+        let writing = tokio::spawn(async move {
+            let source = name("source");
+            while stopped.try_recv().is_err() {
+                let batch = RecordBlock::from_payloads(["x", "y"]);
+                let appended = broker
+                    .append(&source, batch, AppendOptions::default())
+                    .await;
+                appended.expect("appended");
+            }
+        });
+        for n in 0..200 {
+            let fork = format!("fork-{n}");
+            match subject.fork(&fork, "source", None, 0).await {
+                Ok(_) => {
+                    let text = subject.text(&fork).await.expect("all of it is there");
+                    assert!(text.len() <= 3, "{text}");
+                }
+                Err(error) => {
+                    let refusal = refused::<()>(Err(error));
+                    assert!(matches!(refusal, Refusal::Trimmed { .. }), "{refusal:?}");
+                }
+            }
+            if n % 2 == 0 {
+                // A refused one is not there.
+                subject.delete(&fork).await.ok();
+            }
+        }
+        stop.send(()).expect("still writing");
+        writing.await.expect("no panic");
     }
 }

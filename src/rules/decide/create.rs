@@ -14,7 +14,7 @@ use crate::rules::json;
 use crate::rules::state::StreamState;
 use crate::types::{
     CreateOptions, Created, Creation, DeleteReason, Expiry, Fork, Position, RecordBlock, Refusal,
-    Str, Timestamp,
+    Str, StreamId, Timestamp,
 };
 
 /// `live` is the stream that exists and has not expired; `occupied` says that one exists at all.
@@ -97,6 +97,10 @@ fn first_records(creation: &Creation, context: &Context) -> Result<RecordBlock, 
 }
 
 fn validate_fork(fork: &Fork, options: &CreateOptions) -> Result<(), Refusal> {
+    if fork.source == StreamId::default() {
+        // Meant to confirm a fork that is gone by now.
+        return Err(Refusal::SourceGone);
+    }
     if fork.depth > Fork::DEPTH_MAX {
         return Err(Refusal::InvalidOption {
             option: "fork",
@@ -144,7 +148,6 @@ fn validate(options: &CreateOptions, now: Timestamp) -> Result<(), Refusal> {
 
 fn is_same_configuration(stream: &StreamState, creation: &Creation) -> bool {
     let (one, other) = (&*stream.options, &creation.options);
-    let forks = |fork: &Fork| fork.request.clone();
     let fork = stream.fork.as_deref();
     // A fork that was created without an expiry has its source's.
     let inherited = fork.is_some_and(|fork| fork.inherits_expiry) && other.expiry == Expiry::Never;
@@ -152,7 +155,17 @@ fn is_same_configuration(stream: &StreamState, creation: &Creation) -> bool {
         && (one.expiry == other.expiry || inherited)
         && one.retention == other.retention
         && one.storage == other.storage
-        && fork.map(forks) == creation.fork.as_ref().map(forks)
+        && is_same_fork(fork, creation.fork.as_ref())
+}
+
+/// A fork taken at the tail was taken at that offset: saying so is asking for the same.
+fn is_same_fork(known: Option<&Fork>, asked: Option<&Fork>) -> bool {
+    let (Some(known), Some(asked)) = (known, asked) else {
+        return known.is_none() && asked.is_none();
+    };
+    let at_tail = known.request.offset.is_none() && known.request.source == asked.request.source;
+    known.request == asked.request
+        || (at_tail && asked.request.sub_offset == 0 && asked.request.offset == Some(known.at))
 }
 
 /// Media types compare without regard to case; their parameters may be case-sensitive, so they compare as given.

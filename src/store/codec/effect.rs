@@ -43,7 +43,7 @@ impl Kind {
             Effect::Closed { .. } => Self::Closed,
             Effect::Touched { .. } => Self::Touched,
             Effect::Trimmed { .. } => Self::Trimmed,
-            Effect::ForkTaken => Self::ForkTaken,
+            Effect::ForkTaken { .. } => Self::ForkTaken,
             Effect::ForkReleased => Self::ForkReleased,
             Effect::Retired { .. } => Self::Retired,
             Effect::Deleted { .. } => Self::Deleted,
@@ -102,7 +102,8 @@ pub(super) fn put(out: &mut impl BufMut, name: &str, effect: &Effect) {
         Effect::SeqAdvanced { seq } => put_bytes(out, seq),
         Effect::Closed { at } | Effect::Touched { at } => out.put_u64(at.0),
         Effect::Trimmed { to } => put_position(out, *to),
-        Effect::ForkTaken | Effect::ForkReleased => {}
+        Effect::ForkTaken { until } => out.put_u64(until.0),
+        Effect::ForkReleased => {}
         Effect::Retired { reason, at } | Effect::Deleted { reason, at } => {
             out.put_u64(at.0);
             out.put_u8(match reason {

@@ -16,9 +16,10 @@ use super::effect::{self, Kind};
 use super::reader::{Reader, length};
 use super::{CodecError, SEAL_BYTES, check_seal, close_seal};
 use crate::rules::Effect;
-use crate::types::{Position, RecordBlock, Run, RunHeader, Str, StreamId, Timestamp};
+use crate::types::{Offset, Position, RecordBlock, Run, RunHeader, Str, StreamId, Timestamp};
 
-const JOURNAL_VERSION: u8 = 1;
+/// Version 2 added entries for forks.
+const JOURNAL_VERSION: u8 = 2;
 
 /// Bytes in front of the body of an entry: kind, length, stream id.
 const ENTRY_HEADER_BYTES: usize = 1 + 4 + 8;
@@ -276,7 +277,9 @@ fn read_effect(kind: Kind, stream: StreamId, body: &[u8]) -> Result<Entry, Codec
         Kind::Trimmed => Effect::Trimmed {
             to: body.position()?,
         },
-        Kind::ForkTaken => Effect::ForkTaken,
+        Kind::ForkTaken => Effect::ForkTaken {
+            until: Offset(body.u64()?),
+        },
         Kind::ForkReleased => Effect::ForkReleased,
         Kind::Retired => {
             let (reason, at) = effect::read_end(&mut body)?;

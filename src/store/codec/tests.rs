@@ -196,8 +196,9 @@ fn a_newer_format_is_refused_by_its_version() {
             Err(CodecError::Version { found, known }),
         )
     };
-    let (row, refused) = newer(1);
+    let (row, refused) = newer(2);
     assert_eq!(read_all(&row).map(drop), refused);
+    let (row, refused) = newer(PRODUCER_VERSION);
     assert_eq!(decode_producer(&row).map(drop), refused);
     let (row, refused) = newer(STATE_VERSION);
     assert_eq!(decode_state(&row).map(drop), refused);
@@ -251,9 +252,9 @@ fn bytes_of(hex: &str) -> Vec<u8> {
     pairs.map(byte).collect()
 }
 
-/// The layout of version 1, byte for byte: rows on disk outlive the code that wrote them.
+/// Layouts byte for byte: rows on disk outlive the code that wrote them. Version 2 of a journal row only knows more entries.
 #[test]
-fn version_1_of_a_journal_row_has_not_changed() {
+fn versions_1_and_2_of_a_journal_row_have_not_changed() {
     let mut row = RowBuilder::new();
     row.effect(
         STREAM,
@@ -279,8 +280,9 @@ fn version_1_of_a_journal_row_has_not_changed() {
     let trimmed = "08 00000010 0000000000000007 0000000000000002 0000000000000003";
     let run = "02 00000029 0000000000000007 0000000000000002 0000000000000003 0000000000000004 \
                00000001 00000009 00000001 c1d04330 61";
-    let expected = format!("01 {trimmed} {run}").replace(' ', "");
-    assert_eq!(hex(&row[4..]), expected);
+    let version_1 = format!("{trimmed} {run}").replace(' ', "");
+    assert_eq!(hex(&row[4..]), format!("02{version_1}"));
+    assert!(read_all(&sealed(1, &bytes_of(&version_1))).is_ok());
     assert_eq!(range, row.len() - 41..row.len());
 }
 
@@ -310,7 +312,8 @@ fn versions_1_and_2_of_a_state_have_not_changed() {
     let rest = "0000000000000003 0000000000000003 00 0000000000000000 0000000000000000 \
                 0000000000000005 0000000000000004 01 01 00000001 73";
     let version_1 = format!("0000000000000007 00000001 6e {options} {rest}").replace(' ', "");
-    let version_2 = format!("02 {version_1} 00 0000000000000000 00").replace(' ', "");
+    let version_2 =
+        format!("02 {version_1} 00 0000000000000000 0000000000000000 00").replace(' ', "");
     assert_eq!(hex(&encode_state(&state, "n")[4..]), version_2);
     let stored = sealed(1, &bytes_of(&version_1));
     assert_eq!(decode_state(&stored), Ok((state, "n".to_owned())));

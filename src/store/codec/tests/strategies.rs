@@ -128,7 +128,9 @@ pub(super) fn effect() -> impl Strategy<Value = Effect> {
         timestamp().prop_map(|at| Effect::Closed { at }),
         timestamp().prop_map(|at| Effect::Touched { at }),
         position().prop_map(|to| Effect::Trimmed { to }),
-        Just(Effect::ForkTaken),
+        any::<u64>().prop_map(|until| Effect::ForkTaken {
+            until: Offset(until)
+        }),
         Just(Effect::ForkReleased),
         (reason.clone(), timestamp()).prop_map(|(reason, at)| Effect::Retired { reason, at }),
         (reason, timestamp()).prop_map(|(reason, at)| Effect::Deleted { reason, at }),
