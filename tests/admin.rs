@@ -42,7 +42,15 @@ async fn start() -> Http {
     );
     let routes = Routes::new(streams, admin.routes());
     let options = HttpOptions::default();
-    let served = tokio::spawn(http.run(routes, options, Arc::clone(&metrics), stop.clone()));
+    let draining = CancellationToken::new();
+    let running = http.run(
+        routes,
+        options,
+        Arc::clone(&metrics),
+        draining,
+        stop.clone(),
+    );
+    let served = tokio::spawn(running);
     Http {
         address,
         readiness,

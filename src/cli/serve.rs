@@ -2,7 +2,7 @@
 //!
 //! The order of the start: configuration, logging, HTTP (so that probes are answered), the listeners (so that a
 //! taken address is found before the data is touched), the store, and only then clients. The end runs backwards:
-//! no new connections, answers under way, the store, HTTP last, so that `/readyz` says "draining" to the end.
+//! answers under way on both faces, the store, and the HTTP port last, so that `/readyz` says "draining" to the end.
 //!
 //! Stdout gets one line per listener and nothing else; the log goes to stderr.
 
@@ -96,7 +96,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     announce(server.local_addresses())?;
     tracing::info!(data = %config.data.display(), "serving");
 
-    let drained = run(server, broker.clone(), signals, shutdown).await;
+    let (drained, ()) = tokio::join!(
+        run(server, broker.clone(), signals, shutdown),
+        http.drain(config.drain_grace),
+    );
     broker.close_all().await;
     drop(owner);
     tracing::info!(
@@ -136,6 +139,8 @@ async fn run(
             serving.await
         }
     };
+    // A server that ended by itself takes the HTTP port along.
+    shutdown.cancel();
     ended.unwrap_or_else(|error| {
         tracing::error!(%error, "the server ended in a panic");
         Drained {

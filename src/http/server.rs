@@ -9,7 +9,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -49,7 +48,7 @@ impl Default for HttpOptions {
 /// What is buffered of one connection in each direction; also the longest head of a request.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Requests of one HTTP/2 connection at a time.
-const STREAMS_MAX: u32 = 256;
+const STREAMS_MAX: u32 = 64;
 /// Silence after which an HTTP/2 peer is probed.
 const PROBE_EVERY: Duration = Duration::from_secs(20);
 /// The first pause after a failed accept; it doubles up to [`ACCEPT_PAUSE_MAX`].
@@ -66,6 +65,7 @@ const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\
 pub struct HttpServer {
     listener: TcpListener,
     address: SocketAddr,
+    connections: TaskTracker,
 }
 
 impl HttpServer {
@@ -73,7 +73,12 @@ impl HttpServer {
     pub async fn bind(address: &str) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        let connections = TaskTracker::new();
+        Ok(Self {
+            listener,
+            address,
+            connections,
+        })
     }
 
     /// Where it listens.
@@ -81,12 +86,19 @@ impl HttpServer {
         self.address
     }
 
-    /// Serves `routes` until `stop` is cancelled, then finishes the requests under way.
+    /// The connections there are, without those that come while draining.
+    pub fn connections(&self) -> TaskTracker {
+        self.connections.clone()
+    }
+
+    /// Serves `routes` until `stop` is cancelled, then finishes the requests under way. From when `draining` is cancelled, a
+    /// connection ends after the answer it is at, and a new one after its first: enough for a probe.
     pub async fn run(
         self,
         routes: Routes,
         options: HttpOptions,
         metrics: Arc<Metrics>,
+        draining: CancellationToken,
         stop: CancellationToken,
     ) {
         let door = Door {
@@ -94,13 +106,17 @@ impl HttpServer {
             routes: Arc::new(routes),
             options,
             metrics,
+            draining,
             stop,
-            connections: TaskTracker::new(),
+            connections: self.connections,
+            late: TaskTracker::new(),
             turned_away: TaskTracker::new(),
         };
         door.accept(self.listener).await;
         door.connections.close();
         door.connections.wait().await;
+        door.late.close();
+        door.late.wait().await;
     }
 }
 
@@ -128,8 +144,11 @@ struct Door {
     routes: Arc<Routes>,
     options: HttpOptions,
     metrics: Arc<Metrics>,
+    draining: CancellationToken,
     stop: CancellationToken,
     connections: TaskTracker,
+    /// Connections that came while draining.
+    late: TaskTracker,
     turned_away: TaskTracker,
 }
 
@@ -160,7 +179,7 @@ impl Door {
     }
 
     fn admit(&self, socket: TcpStream) {
-        if self.connections.len() >= self.options.connections_max {
+        if self.connections.len() + self.late.len() >= self.options.connections_max {
             self.metrics.connections_refused.increment(1);
             if self.turned_away.len() < TURNED_AWAY_MAX {
                 self.turned_away
@@ -172,19 +191,33 @@ impl Door {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY is not set");
         }
+        let late = self.draining.is_cancelled();
         let counted = self.metrics.http_connections.hold();
         let serving = serve(
             self.builder.clone(),
             UnreadLimit::new(socket, self.options.write_timeout),
             Arc::clone(&self.routes),
             self.options.head_timeout,
-            self.stop.clone(),
+            if late {
+                Ending::AfterFirst(self.stop.clone())
+            } else {
+                Ending::Once(self.draining.clone())
+            },
         );
-        self.connections.spawn(async move {
+        let connections = if late { &self.late } else { &self.connections };
+        connections.spawn(async move {
             serving.await;
             drop(counted);
         });
     }
+}
+
+/// When a connection is asked to end.
+enum Ending {
+    /// When this is cancelled.
+    Once(CancellationToken),
+    /// After its first request, or when this is cancelled.
+    AfterFirst(CancellationToken),
 }
 
 async fn serve(
@@ -192,12 +225,12 @@ async fn serve(
     socket: UnreadLimit<TcpStream>,
     routes: Arc<Routes>,
     head_timeout: Duration,
-    stop: CancellationToken,
+    ending: Ending,
 ) {
-    let began = Arc::new(AtomicBool::new(false));
-    let first = Arc::clone(&began);
+    let began = CancellationToken::new();
+    let first = began.clone();
     let service = service_fn(move |request| {
-        first.store(true, Ordering::Relaxed);
+        first.cancel();
         let routes = Arc::clone(&routes);
         async move { Ok::<_, Never>(routes.answer(request).await) }
     });
@@ -207,16 +240,24 @@ async fn serve(
     let first_head = tokio::time::sleep(head_timeout);
     tokio::pin!(first_head);
     let (mut waiting, mut stopping) = (true, false);
+    let (stop, one_request) = match ending {
+        Ending::Once(stop) => (stop, false),
+        Ending::AfterFirst(stop) => (stop, true),
+    };
     let ended = loop {
         tokio::select! {
             ended = connection.as_mut() => break ended,
             () = &mut first_head, if waiting => {
                 waiting = false;
-                if !began.load(Ordering::Relaxed) {
+                if !began.is_cancelled() {
                     return;
                 }
             }
             () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = began.cancelled(), if one_request && !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }

@@ -156,3 +156,18 @@ fn a_token_is_needed_if_one_is_set() {
     // Probes need none.
     assert_eq!(broker.get("/readyz").status, 200);
 }
+
+#[test]
+fn a_page_that_is_not_named_may_not_write() {
+    let broker = Broker::start_with(&["--cors-origins", "https://a.example"]);
+    let path = broker.create("a", "text/plain");
+    let foreign = ("Origin", "https://b.example");
+    for method in ["PUT", "POST", "DELETE"] {
+        let refused = broker.send(method, &path, &[TEXT, foreign], b"x");
+        assert_eq!(refused.status, 403, "{method}");
+        assert_secure(&refused);
+    }
+    assert_eq!(broker.send("GET", &path, &[foreign], b"").text(), "");
+    let named = ("Origin", "https://a.example");
+    assert_eq!(broker.post(&path, &[TEXT, named], b"x").status, 204);
+}

@@ -132,11 +132,7 @@ fn a_fork_names_its_source_by_path() {
     assert_eq!(forked.status, 201, "{forked:?}");
     assert_eq!(forked.header("content-type"), Some("application/json"));
     assert_eq!(broker.get(fork).text(), "[1,2,3,4]");
-    for bad in [
-        "source",
-        "/v2/stream/source",
-        "http://elsewhere/v1/stream/a",
-    ] {
+    for bad in ["source", "http://elsewhere/v1/stream/a"] {
         let refused = broker.send("PUT", "/v1/stream/b", &[("Stream-Forked-From", bad)], b"");
         assert_eq!(refused.status, 400, "{bad}");
     }
@@ -165,4 +161,58 @@ fn a_deleted_stream_is_gone_and_its_name_free() {
     let etag = before.header("etag").expect("a tag");
     let after = broker.send("GET", &path, &[("If-None-Match", etag)], b"");
     assert_eq!((after.status, after.text()), (200, "new"));
+}
+
+#[test]
+fn where_a_source_begins_is_said_to_who_forks_before_it() {
+    let broker = Broker::start();
+    let path = "/v1/stream/source";
+    let retention = ("Stream-Retention-Max-Records", "1");
+    assert_eq!(
+        broker.send("PUT", path, &[TEXT, retention], b"").status,
+        201
+    );
+    let trimmed = broker.text(path, b"a").next().to_owned();
+    let earliest = broker.text(path, b"b").next().to_owned();
+    broker.text(path, b"c");
+    let source = ("Stream-Forked-From", path);
+    let fork = |name: &str, offset: &str| {
+        let headers = [TEXT, source, ("Stream-Fork-Offset", offset)];
+        broker.send("PUT", &format!("/v1/stream/{name}"), &headers, b"")
+    };
+    let gone = fork("before", &trimmed);
+    assert_eq!(gone.status, 410);
+    assert_eq!(
+        gone.header("stream-earliest-offset"),
+        Some(earliest.as_str())
+    );
+    assert_eq!(fork("first", "-1").status, 201);
+    let head = broker.send("HEAD", "/v1/stream/first", &[], b"");
+    assert_eq!(head.next(), earliest);
+    assert_eq!(
+        head.header("stream-earliest-offset"),
+        Some(earliest.as_str())
+    );
+}
+
+#[test]
+fn a_source_is_named_by_its_path_and_nothing_else() {
+    let broker = Broker::start();
+    let path = broker.create("a", "text/plain");
+    for (source, status) in [
+        ("/nope", 404),
+        ("/v2/stream/a", 404),
+        ("/v1/stream/none", 404),
+        (&format!("{path}?x"), 400),
+        (&format!("{path}#x"), 400),
+        (&path, 201),
+    ] {
+        let forked = broker.send(
+            "PUT",
+            "/v1/stream/b",
+            &[TEXT, ("Stream-Forked-From", source)],
+            b"",
+        );
+        assert_eq!(forked.status, status, "{source}: {forked:?}");
+    }
 }

@@ -175,6 +175,83 @@ fn a_character_cut_by_an_append_comes_whole_with_its_rest() {
 }
 
 #[test]
+fn a_reader_comes_back_within_a_character_of_records_large_and_trimmed() {
+    let broker = Broker::start();
+    let path = broker.create("large", "text/plain");
+    broker.text(&path, "€".repeat(3 << 19).as_bytes());
+    // The body was cut into records of 1 MiB; four of them hold one byte more than whole characters.
+    let offset = format!("{:016}_{:016}", 4, 4 << 20);
+    let text = events(&broker, &path, &offset).until("event: control");
+    let data = data_of(&text);
+    assert!(data.concat().starts_with('€'), "{:?}", &data.concat()[..9]);
+    let path = "/v1/stream/trimmed";
+    let retention = ("Stream-Retention-Max-Records", "2");
+    let created = broker.send("PUT", path, &[TEXT, retention], b"");
+    assert_eq!(created.status, 201);
+    broker.text(path, b"a");
+    broker.text(path, b"b");
+    let cut = broker.text(path, b"c\xe2");
+    let last = broker.text(path, b"\x82\xacd");
+    let text = events(&broker, path, cut.next()).until(last.next());
+    assert_eq!(data_of(&text).concat(), "€d");
+}
+
+#[test]
+fn a_line_end_cut_by_an_append_is_one() {
+    let broker = Broker::start();
+    let path = broker.create("a", "text/plain");
+    let mut open = events(&broker, &path, "-1");
+    open.until("\"upToDate\":true");
+    let cut = broker.text(&path, b"a\r");
+    open.until(cut.next());
+    let end = broker.text(&path, b"\nb");
+    let text = open.until(end.next());
+    assert_eq!(data_of(&text).concat(), "a\nb");
+    let text = events(&broker, &path, cut.next()).until(end.next());
+    assert_eq!(data_of(&text).concat(), "b");
+}
+
+#[test]
+fn a_stream_does_not_expire_under_its_readers() {
+    let broker = Broker::start_with(&["--long-poll-timeout", "2500ms"]);
+    let ttl = ("Stream-TTL", "1");
+    for name in ["polled", "followed"] {
+        let path = format!("/v1/stream/{name}");
+        assert_eq!(broker.send("PUT", &path, &[TEXT, ttl], b"").status, 201);
+    }
+    thread::scope(|scope| {
+        let mut open = events(&broker, "/v1/stream/followed", "-1");
+        let url = "/v1/stream/polled?offset=-1&live=long-poll";
+        let polled = scope.spawn(|| broker.get(url));
+        // The time that the long-poll takes is more than twice the ttl.
+        assert_eq!(polled.join().expect("answered").status, 204);
+        let appended = broker.text("/v1/stream/followed", b"still here");
+        open.until(appended.next());
+    });
+}
+
+#[test]
+fn a_waiting_long_poll_on_a_stream_deleted_under_its_forks_gets_410() {
+    let broker = Broker::start();
+    let path = broker.create("a", "text/plain");
+    broker.text(&path, b"x");
+    let fork = ("Stream-Forked-From", path.as_str());
+    assert_eq!(
+        broker
+            .send("PUT", "/v1/stream/b", &[TEXT, fork], b"")
+            .status,
+        201
+    );
+    let url = format!("{path}?offset=now&live=long-poll");
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| broker.get(&url));
+        readers(&broker, 1);
+        assert_eq!(broker.send("DELETE", &path, &[], b"").status, 204);
+        assert_eq!(waiting.join().expect("answered").status, 410);
+    });
+}
+
+#[test]
 fn bytes_are_base64_and_said_to_be() {
     let broker = Broker::start();
     let path = broker.create("a", "application/octet-stream");

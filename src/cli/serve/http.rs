@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::{announce_line, cannot_start, options};
 use crate::broker::Broker;
@@ -16,7 +17,7 @@ use crate::http::{HttpServer, Routes, subscriptions};
 use crate::metrics::Metrics;
 use crate::subscriptions::Subscriptions;
 
-/// How long requests may take to end.
+/// How long the last probes may take.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The port, serving.
@@ -24,7 +25,9 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(super) struct HttpPort {
     opening: Opening,
     subscriptions: subscriptions::Opening,
+    draining: CancellationToken,
     stop: CancellationToken,
+    connections: Option<TaskTracker>,
     serving: Option<JoinHandle<()>>,
 }
 
@@ -39,7 +42,9 @@ impl HttpPort {
         let mut port = Self {
             opening: Arc::new(OnceLock::new()),
             subscriptions: Arc::new(OnceLock::new()),
+            draining: draining.clone(),
             stop: CancellationToken::new(),
+            connections: None,
             serving: None,
         };
         let Http::At(address) = &config.http else {
@@ -53,12 +58,14 @@ impl HttpPort {
         let streams = StreamsFace::new(
             Arc::clone(&port.opening),
             options::streams(config),
-            draining,
+            draining.clone(),
             Arc::clone(&metrics),
             subscriptions::routes(controls),
         );
         let routes = Routes::new(streams, admin.routes());
-        let running = server.run(routes, options::http(config), metrics, port.stop.clone());
+        port.connections = Some(server.connections());
+        let options = options::http(config);
+        let running = server.run(routes, options, metrics, draining, port.stop.clone());
         port.serving = Some(tokio::spawn(running));
         Ok(port)
     }
@@ -68,6 +75,22 @@ impl HttpPort {
         // Opened once per process; a second broker could only be the same one.
         drop(self.opening.set(broker.clone()));
         drop(self.subscriptions.set(subscriptions));
+    }
+
+    /// Waits for the drain to begin, and then up to `grace` for the connections there were: each ends after the answer it is
+    /// at. New ones are still taken, for one request each, so that probes are answered to the end.
+    pub(super) async fn drain(&self, grace: Duration) {
+        self.draining.cancelled().await;
+        if let Some(connections) = &self.connections {
+            connections.close();
+            if tokio::time::timeout(grace, connections.wait())
+                .await
+                .is_err()
+            {
+                let left = connections.len();
+                tracing::info!(connections = left, "HTTP: not waited for any longer");
+            }
+        }
     }
 
     /// Takes no more connections and lets requests under way end, within a time: a prober that holds its connection open

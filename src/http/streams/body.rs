@@ -109,9 +109,8 @@ impl Bodies {
                 _held: held,
             });
         }
-        let expected = usize::try_from(announced).unwrap_or_default();
-        let mut bytes = BytesMut::with_capacity(expected.max(first.len()));
-        bytes.extend_from_slice(&first);
+        // Grows by what came: a size that was only announced takes no memory.
+        let mut bytes = BytesMut::from(first.as_ref());
         pace.took(first.len(), Instant::now);
         drop(first);
         while let Some(piece) = next(body, &pace).await? {

@@ -5,8 +5,8 @@
 
 use std::fmt::Write as _;
 
-use axum::http::HeaderValue;
-use axum::http::header::GetAll;
+use axum::http::header::{ACCEPT_ENCODING, GetAll};
+use axum::http::{HeaderMap, HeaderValue};
 
 use super::headers;
 use crate::broker::Runs;
@@ -75,6 +75,25 @@ pub(super) fn control(freshness: Freshness, expiry: Expiry, private: bool) -> He
     }
 }
 
+/// Whether a client takes gzip.
+pub(super) fn accepts_gzip(request: &HeaderMap) -> bool {
+    let values = request.get_all(ACCEPT_ENCODING).into_iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .any(|coding| {
+            let mut parts = coding.split(';').map(str::trim);
+            let gzip = parts
+                .next()
+                .is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+            let refused = |part: &str| {
+                let weight = part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="));
+                weight.is_some_and(|weight| weight.parse().is_ok_and(|weight: f32| weight <= 0.0))
+            };
+            gzip && !parts.any(refused)
+        })
+}
+
 /// Whether a content type is text that compresses well.
 pub(super) fn is_text(content_type: &[u8]) -> bool {
     let media_type = content_type.split(|&byte| byte == b';').next();
@@ -92,7 +111,6 @@ pub(super) fn is_text(content_type: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::types::Timestamp;
-    use axum::http::HeaderMap;
     use axum::http::header::IF_NONE_MATCH;
     use std::time::Duration;
 
@@ -117,6 +135,16 @@ mod tests {
         for no in [&[][..], &["\"a:b:c\""], &["a:b"], &["\"a\", \"b\""]] {
             assert!(!matches(no), "{no:?}");
         }
+    }
+
+    #[test]
+    fn gzip_is_taken_by_who_says_so() {
+        let takes = |value: &'static str| {
+            let value = HeaderValue::from_static(value);
+            accepts_gzip(&HeaderMap::from_iter([(ACCEPT_ENCODING, value)]))
+        };
+        assert!(takes("gzip") && takes("br, GZIP;q=0.5"));
+        assert!(!takes("br") && !takes("gzip;q=0, br") && !takes(""));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::broker::{Broker, Put, PutRequest};
 use crate::http::{Reply, ReplyBody};
 use crate::rules::is_json;
 use crate::storage::Storage as _;
-use crate::types::{Expiry, ForkRequest, Metadata, StorageKind, Str, StreamName};
+use crate::types::{Expiry, ForkRequest, Metadata, Position, StorageKind, Str, StreamName};
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
@@ -30,7 +30,7 @@ impl Face {
         let retention = headers::retention(headers)?;
         let storage = headers::storage(headers)?;
         let fork = match headers::fork(headers)? {
-            Some(fork) => Some(fork_request(&fork)?),
+            Some(fork) => Some(fork_request(broker, &fork).await?),
             None => None,
         };
         let payload = self.bodies.read(body).await?;
@@ -51,7 +51,15 @@ impl Face {
             closed: headers::closed(headers),
             fork,
         };
-        let put = broker.put(stream, request).await?;
+        let source = request.fork.as_ref().map(|fork| fork.source.clone());
+        let put = match (broker.put(stream, request).await, source) {
+            (Ok(put), _) => put,
+            (Err(error), None) => return Err(error.into()),
+            // What was trimmed, or is not there yet, is the source's.
+            (Err(error), Some(source)) => {
+                return Err(Failure::located(broker, &source, error).await);
+            }
+        };
         drop(payload);
         Ok(created(&put, uri, headers))
     }
@@ -91,16 +99,20 @@ impl Face {
     }
 }
 
-fn fork_request(fork: &ForkHeaders<'_>) -> Result<ForkRequest, Failure> {
+async fn fork_request(broker: &Broker, fork: &ForkHeaders<'_>) -> Result<ForkRequest, Failure> {
     let source = name::of_source(fork.source)?;
     let parse = |text: &str| {
         let malformed =
             || Failure::header(&headers::FORK_OFFSET, "must be an offset of the source");
         text.parse().ok().ok_or_else(malformed)
     };
-    // The start of a stream has a name of its own in queries, so it has it here.
+    // Where a stream begins has a name of its own in queries, so it has it here.
     let offset = match fork.offset {
-        Some("-1") => Some(crate::types::Position::START),
+        // A source that cannot be looked at is refused by the engine, with the reason.
+        Some("-1") => Some(match broker.get_metadata(&source).await {
+            Ok(metadata) => metadata.earliest,
+            Err(_) => Position::START,
+        }),
         Some("now") | None => None,
         Some(text) => Some(parse(text)?),
     };
@@ -180,7 +192,7 @@ fn describe(out: &mut HeaderMap, metadata: &Metadata) {
             out.insert(name, headers::number(limit));
         }
     }
-    if !retention.is_unlimited() {
+    if !retention.is_unlimited() || metadata.earliest != Position::START {
         let earliest = headers::value(metadata.earliest.to_string());
         out.insert(headers::EARLIEST_OFFSET, earliest);
     }

@@ -85,13 +85,26 @@ impl Failure {
         Self::new(StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT", message)
     }
 
+    /// 403 for a write from a page that may not use the streams.
+    pub(super) fn foreign_origin() -> Self {
+        let message = "pages of this origin may not write: cors_origins does not name it";
+        Self::new(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN", message)
+    }
+
     /// 413.
     pub(super) fn body_too_large(limit: usize) -> Self {
         let message = format!("a body may have {limit} bytes: append in pieces");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", message)
     }
 
-    /// 429.
+    /// 429 for an answer.
+    pub(super) fn unread() -> Self {
+        let message = "answers that nobody has taken yet fill all the memory they may: try again";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "BUSY", message)
+            .with(RETRY_AFTER, RETRY_AFTER_SECONDS)
+    }
+
+    /// 429 for a body.
     pub(super) fn busy() -> Self {
         let message = "the bodies being read take all the memory they may: try again";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "BUSY", message)

@@ -124,12 +124,15 @@ fn integer(headers: &HeaderMap, name: &HeaderName, max: u64) -> Result<Option<u6
     let Some(text) = text(headers, name)? else {
         return Ok(None);
     };
-    let value = strict_integer(text, max);
-    value.map(Some).ok_or_else(|| {
-        Failure::header(
-            name,
-            "must be a whole number, digits only and no leading zeros",
-        )
+    if let Some(value) = strict_integer(text, max) {
+        return Ok(Some(value));
+    }
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    Err(if digits && !text.starts_with('0') {
+        Failure::header(name, &format!("must be at most {max}"))
+    } else {
+        let must = "must be a whole number, digits only and no leading zeros";
+        Failure::header(name, must)
     })
 }
 

@@ -44,10 +44,10 @@ fn jitter() -> u64 {
     fastrand::u64(1..=JITTER_SECONDS).div_ceil(INTERVAL_SECONDS)
 }
 
-/// A cursor as a client shows it. What is none of ours counts as none.
+/// A cursor as a client shows it. What is no number counts as none; one past all numbers as the last, for it must not go back.
 pub(super) fn parse(text: &str) -> Option<u64> {
-    // A cursor near the end of the numbers was never given out, and could not be passed.
-    text.parse().ok().filter(|cursor| *cursor < 1 << 53)
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -77,9 +77,10 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_that_was_never_given_out_is_ignored() {
+    fn a_cursor_never_goes_back() {
         assert_eq!(parse("abc"), None);
-        assert_eq!(parse("18446744073709551615"), None);
+        assert_eq!(parse("18446744073709551616"), Some(u64::MAX));
+        assert_eq!(LiveCursor::new(Some(u64::MAX)).now(), u64::MAX);
         assert_eq!(parse("1000"), Some(1000));
     }
 }

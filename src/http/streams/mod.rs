@@ -16,6 +16,7 @@ mod headers;
 mod layers;
 mod live_cursor;
 mod name;
+mod outgoing;
 mod query;
 mod read;
 mod sse;
@@ -38,12 +39,14 @@ use tower::ServiceExt as _;
 use self::body::Bodies;
 use self::error::Failure;
 use self::layers::Layered;
+use self::outgoing::Outgoing;
 use self::query::{Live, ReadQuery};
 use self::sse::Crowd;
 use super::{Reply, ReplyBody};
 use crate::broker::Broker;
 use crate::metrics::Metrics;
 use crate::session::Token;
+use crate::types::{Error, Fault};
 
 /// What the face allows.
 #[derive(Clone, Debug)]
@@ -94,6 +97,7 @@ struct Face {
     broker: Opening,
     options: StreamsOptions,
     bodies: Bodies,
+    outgoing: Outgoing,
     crowd: Crowd,
     draining: CancellationToken,
     metrics: Arc<Metrics>,
@@ -119,6 +123,7 @@ impl StreamsFace {
                 metrics.http_body_bytes.clone(),
             ),
             options,
+            outgoing: Outgoing::default(),
             crowd: Crowd::default(),
             draining,
             metrics,
@@ -156,6 +161,11 @@ impl StreamsFace {
 
 impl Face {
     async fn answer(&self, request: Request<Incoming>) -> Reply {
+        if !self.may_write(request.method(), request.headers()) {
+            let (head, mut body) = request.into_parts();
+            body::discard(&head.headers, &mut body).await;
+            return Failure::foreign_origin().into_reply();
+        }
         if name::is_control(request.uri().path()) {
             let answered = self.controls.clone().oneshot(request.map(Body::new)).await;
             return match answered {
@@ -181,6 +191,10 @@ impl Face {
             Method::POST => self.append(broker, &stream, &head.headers, body).await,
             Method::GET => {
                 let query = ReadQuery::parse(head.uri.query())?;
+                // It would end at once, and its reader come back at once.
+                if query.live != Live::No && self.draining.is_cancelled() {
+                    return Err(Error::Fault(Fault::Draining).into());
+                }
                 match query.live {
                     Live::Sse => self.sse(broker, &stream, &query).await,
                     Live::No | Live::LongPoll => {
@@ -196,6 +210,17 @@ impl Face {
             Method::DELETE => Self::delete(broker, &stream).await,
             _ => Err(Failure::method()),
         }
+    }
+
+    /// Whether a request may change anything: a browser sends some writes before it asks, so one from a page that is not
+    /// named is refused here.
+    fn may_write(&self, method: &Method, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(ORIGIN) else {
+            return true;
+        };
+        let mut named = self.options.cors_origins.iter();
+        !matches!(*method, Method::PUT | Method::POST | Method::DELETE)
+            || named.any(|named| named == "*" || named.as_bytes() == origin.as_bytes())
     }
 
     /// Compares with every token, so that the time taken does not say which one came close.

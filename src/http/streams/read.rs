@@ -1,8 +1,9 @@
 //! GET, catch-up and long-poll: one answer, of what there is now or of what comes within a while.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::Face;
@@ -14,8 +15,8 @@ use super::query::{Live, ReadQuery};
 use crate::broker::{Broker, Runs};
 use crate::http::{Reply, ReplyBody};
 use crate::rules::is_json;
-use crate::storage::ReadLimits;
-use crate::types::{Error, Position, Start, StreamName};
+use crate::storage::{ReadLimits, Storage as _};
+use crate::types::{Error, Position, Refusal, Start, StreamName};
 
 /// Marks a response that is worth compressing.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +42,7 @@ impl Face {
         };
         let runs = match read {
             Ok(runs) => runs,
-            Err(error) => return Err(Failure::located(broker, stream, error).await),
+            Err(error) => return Err(why_not(broker, stream, query, error).await),
         };
         check_position(query, &runs)?;
         if query.live == Live::LongPoll && runs.runs.is_empty() {
@@ -52,7 +53,7 @@ impl Face {
 
     fn limits(&self, wait: Duration) -> ReadLimits {
         ReadLimits {
-            max_bytes: self.options.read_bytes_max,
+            max_bytes: self.outgoing.share(self.options.read_bytes_max),
             ..ReadLimits::default().timeout(wait)
         }
     }
@@ -73,6 +74,7 @@ impl Face {
         tokio::select! {
             biased;
             read = broker.read_runs(stream, from, self.limits(wait)) => read,
+            never = keep_alive(broker, stream), if !wait.is_zero() => match never {},
             () = self.draining.cancelled(), if !wait.is_zero() => {
                 broker.read_runs(stream, from, self.limits(Duration::ZERO)).await
             }
@@ -105,22 +107,54 @@ impl Face {
             let cursor = LiveCursor::new(query.cursor).now();
             out.insert(headers::CURSOR, headers::number(cursor));
         }
+        let text = cache::is_text(content_type);
+        let data = runs.into_data(json)?;
+        let compressible = text && data.bytes.len() >= COMPRESS_BYTES_MIN;
         if let Some(etag) = etag {
             let known = cache::matches(&request.get_all(IF_NONE_MATCH), &etag);
-            out.insert(ETAG, headers::value(etag));
+            let weak = known && compressible && cache::accepts_gzip(request);
+            let tag = if weak { format!("W/{etag}") } else { etag };
+            out.insert(ETAG, headers::value(tag));
             if known {
+                if compressible {
+                    // As on the answer that it stands for.
+                    out.insert(VARY, HeaderValue::from_static("accept-encoding"));
+                }
                 *reply.status_mut() = StatusCode::NOT_MODIFIED;
                 return Ok(reply);
             }
         }
-        let compressible = cache::is_text(content_type);
-        let data = runs.into_data(json)?;
-        if compressible && data.bytes.len() >= COMPRESS_BYTES_MIN {
+        if compressible {
             reply.extensions_mut().insert(Compressible);
         }
-        *reply.body_mut() = ReplyBody::from(data.bytes);
+        *reply.body_mut() = ReplyBody::from(self.outgoing.hold(data.bytes)?);
         Ok(reply)
     }
+}
+
+/// How long a read may wait before its stream's ttl is restarted: less than the shortest ttl.
+const TOUCH_AFTER: Duration = Duration::from_millis(250);
+/// Longer than any reader waits.
+const TOUCH_EVERY_MAX: Duration = Duration::from_secs(3_600);
+
+/// Keeps a stream alive that is being waited on: a reader restarts a sliding ttl for as long as it is there.
+pub(super) async fn keep_alive(broker: &Broker, stream: &StreamName) -> Infallible {
+    tokio::time::sleep(TOUCH_AFTER).await;
+    while let Some(every) = broker.touch(stream) {
+        tokio::time::sleep(every.min(TOUCH_EVERY_MAX)).await;
+    }
+    std::future::pending().await
+}
+
+/// Why a read failed. One that waited learns only that its stream is gone; which way it went is looked up.
+async fn why_not(broker: &Broker, stream: &StreamName, query: &ReadQuery, error: Error) -> Failure {
+    if query.live == Live::LongPoll
+        && matches!(error, Error::Refused(Refusal::NotFound))
+        && let Err(error) = broker.get_metadata(stream).await
+    {
+        return error.into();
+    }
+    Failure::located(broker, stream, error).await
 }
 
 /// An offset whose two parts do not belong together was never given out by this stream.

@@ -24,6 +24,7 @@ use super::error::Failure;
 use super::headers;
 use super::live_cursor::LiveCursor;
 use super::query::ReadQuery;
+use super::read::keep_alive;
 use super::sse_encode::{Control, Encoding};
 use super::text::Joint;
 use crate::broker::Broker;
@@ -31,7 +32,7 @@ use crate::fanout::{Bell, Cursor, EndReason, Step, Watcher};
 use crate::http::{Reply, ReplyBody};
 use crate::metrics::Held;
 use crate::storage::{ReadLimits, Storage as _};
-use crate::types::{Error, Fault, Message, Offset, Position, Refusal, Run, Start, StreamName};
+use crate::types::{Error, Expiry, Fault, Offset, Position, Refusal, Run, Start, StreamName};
 
 /// About how much goes into one event.
 const EVENT_BYTES: usize = 64 << 10;
@@ -43,6 +44,11 @@ const WRITE_COST: Duration = Duration::from_micros(10);
 const REST_MAX: Duration = Duration::from_millis(20);
 /// Rests shorter than this are none: the timer is no finer.
 const REST_MIN: Duration = Duration::from_millis(1);
+
+/// Most of a character that a [`Joint`] holds back: all but the last of its four bytes.
+const HELD_BYTES_MAX: usize = 3;
+/// Records looked at for them: few are empty.
+const LOOKS_BACK_MAX: usize = 16;
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -73,6 +79,8 @@ impl Face {
         }
         let life = Duration::from_millis(fastrand::u64(LIFE));
         let feed = Feed {
+            broker: broker.clone(),
+            stream: stream.clone(),
             cursor,
             bell,
             first: Some(first),
@@ -132,6 +140,8 @@ struct Abort(Error);
 
 /// What one reader still has to be sent.
 struct Feed {
+    broker: Broker,
+    stream: StreamName,
     cursor: Cursor,
     bell: Arc<Bell>,
     first: Option<Step>,
@@ -191,11 +201,13 @@ impl Feed {
     }
 
     async fn wait(&mut self) -> Woken {
+        let slides = matches!(self.cursor.options().expiry, Expiry::Ttl(_));
         tokio::select! {
             biased;
             () = self.bell.wait() => Woken::Changed,
             () = &mut self.life => Woken::Over,
             () = &mut self.drain => Woken::Over,
+            never = keep_alive(&self.broker, &self.stream), if slides => match never {},
         }
     }
 
@@ -203,13 +215,10 @@ impl Feed {
     fn records(&mut self, runs: &[Run]) -> Result<Bytes, Error> {
         let payloads = payloads(runs)?;
         let mut out = BytesMut::new();
-        self.encoding.data(&payloads, &mut out);
         let next = self.cursor.next();
         let up_to_date = next.offset >= self.cursor.tail().offset;
-        if up_to_date && self.cursor.is_at_end() {
-            self.encoding.finish(&mut out);
-            self.ended = true;
-        }
+        self.ended = up_to_date && self.cursor.is_at_end();
+        self.encoding.data(&payloads, self.ended, &mut out);
         self.control(next, up_to_date, &mut out);
         if up_to_date {
             self.rest = self.crowd.rest().map(|rest| Instant::now() + rest);
@@ -275,23 +284,33 @@ fn check_position(query: &ReadQuery, first: &Step, next: Position) -> Result<(),
     }
 }
 
-/// The end of the text before `offset`: the beginning of a character there was held back by whoever sent it.
+/// The end of the text before `offset`: the beginning of a character there was held back by whoever sent it. Record by record,
+/// since records may be large, and no further than what retention left.
 async fn joint_before(broker: &Broker, stream: &StreamName, offset: Offset) -> Joint {
-    // A character has up to four bytes, so it begins in one of the last three records; they may be trimmed in part.
-    for back in (1..=3).rev().filter(|back| *back <= offset.0) {
-        let limits = ReadLimits {
-            max_records: 3,
-            ..ReadLimits::default()
-        };
-        let from = Start::At(Offset(offset.0 - back));
-        if let Ok(read) = broker.read_messages(stream, from, limits).await {
-            let before = |one: &&Message| one.position.offset < offset;
-            let messages = read.messages.iter().filter(before);
-            let bytes: Vec<u8> = messages.flat_map(|one| one.payload.to_vec()).collect();
-            return Joint::after(&bytes);
+    let limits = ReadLimits {
+        max_records: 1,
+        ..ReadLimits::default()
+    };
+    let mut end: Vec<u8> = Vec::with_capacity(HELD_BYTES_MAX);
+    let mut at = offset;
+    for _ in 0..LOOKS_BACK_MAX {
+        let wanted = HELD_BYTES_MAX - end.len();
+        if wanted == 0 || at.0 == 0 {
+            break;
         }
+        at = Offset(at.0 - 1);
+        let Ok(read) = broker.read_messages(stream, Start::At(at), limits).await else {
+            break;
+        };
+        let found = read.messages.first();
+        let Some(record) = found.filter(|record| record.position.offset == at) else {
+            break;
+        };
+        let payload = &record.payload;
+        let last = payload.len() - payload.len().min(wanted);
+        end.splice(0..0, payload.slice(last..));
     }
-    Joint::default()
+    Joint::after(&end)
 }
 
 /// How many readers there are.

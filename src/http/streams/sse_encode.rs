@@ -50,8 +50,8 @@ impl Encoding {
         }
     }
 
-    /// Appends the data event for `payloads`, if there is anything to say yet.
-    pub(super) fn data(&mut self, payloads: &[Bytes], out: &mut BytesMut) {
+    /// Appends the data event for `payloads`, if there is anything to say yet; the last one of the stream holds nothing back.
+    pub(super) fn data(&mut self, payloads: &[Bytes], last: bool, out: &mut BytesMut) {
         let bytes: usize = payloads.iter().map(Bytes::len).sum();
         match self {
             Self::Json => {
@@ -66,7 +66,10 @@ impl Encoding {
                 out.put_slice(b"]\n\n");
             }
             Self::Text(joint) => {
-                let text = joint.push(payloads);
+                let mut text = joint.push(payloads);
+                if last && let Some(unfinished) = joint.finish() {
+                    text.to_mut().push_str(unfinished);
+                }
                 // Nothing but the beginning of a character: it goes out with its rest.
                 if text.is_empty() && bytes > 0 {
                     return;
@@ -82,7 +85,7 @@ impl Encoding {
         }
     }
 
-    /// Appends what was held back, at the end of a stream.
+    /// Appends what was held back, at the end of a stream that brought no more records.
     pub(super) fn finish(&mut self, out: &mut BytesMut) {
         if let Self::Text(joint) = self
             && let Some(text) = joint.finish()
@@ -199,7 +202,7 @@ mod tests {
             .iter()
             .map(|payload| Bytes::copy_from_slice(payload))
             .collect();
-        encoding.data(&payloads, &mut out);
+        encoding.data(&payloads, false, &mut out);
         String::from_utf8(out.to_vec()).expect("events are text")
     }
 
@@ -257,10 +260,18 @@ mod tests {
     fn the_beginning_of_a_character_waits_for_its_rest() {
         let mut encoding = Encoding::of(b"text/plain");
         let mut out = BytesMut::new();
-        encoding.data(&[Bytes::from_static(b"\xE2\x82")], &mut out);
+        encoding.data(&[Bytes::from_static(b"\xE2\x82")], false, &mut out);
         assert!(out.is_empty());
-        encoding.data(&[Bytes::from_static(b"\xAC!")], &mut out);
+        encoding.data(&[Bytes::from_static(b"\xAC!")], false, &mut out);
         assert_eq!(&out[..], "event: data\ndata:€!\n\n".as_bytes());
+    }
+
+    #[test]
+    fn the_last_event_holds_nothing_back() {
+        let mut out = BytesMut::new();
+        let cut = [Bytes::from_static(b"a\xE2\x82")];
+        Encoding::Text(Joint::default()).data(&cut, true, &mut out);
+        assert_eq!(&out[..], "event: data\ndata:a\u{FFFD}\n\n".as_bytes());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::types::Timestamp;
 /// The time that `text` says, with any offset from UTC. `None` if it is no time, or one before 1970.
 pub(super) fn parse(text: &str) -> Option<Timestamp> {
     let (local, offset_seconds) = split_zone(text)?;
-    let utc = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
+    let utc = humantime::parse_rfc3339(&format!("{}Z", local.replace('t', "T"))).ok()?;
     let micros = utc.duration_since(UNIX_EPOCH).ok()?.as_micros();
     let micros = i64::try_from(micros).ok()?;
     let shifted = micros.checked_sub(offset_seconds.checked_mul(1_000_000)?)?;
@@ -59,6 +59,7 @@ mod tests {
             "2030-01-02T14:30:00+02:30",
             "2030-01-01T23:00:00-13:00",
             "2030-01-02T12:00:00z",
+            "2030-01-02t14:30:00+02:30",
         ] {
             assert_eq!(parse(same), Some(noon), "{same}");
         }
