@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::error::Failure;
+use crate::http::peer_end::UnderWay;
 use crate::metrics::Gauge;
 
 /// Time a client has for each [`STRETCH_BYTES`] of a body, or for what is left of it: what a client holds of the common bound,
@@ -63,6 +64,7 @@ impl Drop for Held {
 pub(super) struct Payload {
     bytes: Bytes,
     _held: Held,
+    _under_way: UnderWay,
 }
 
 impl Payload {
@@ -100,6 +102,7 @@ impl Bodies {
             return Ok(Payload {
                 bytes: Bytes::new(),
                 _held: held,
+                _under_way: UnderWay::begin(),
             });
         };
         self.hold(&mut held, first.len())?;
@@ -107,6 +110,7 @@ impl Bodies {
             return Ok(Payload {
                 bytes: first,
                 _held: held,
+                _under_way: UnderWay::begin(),
             });
         }
         // Grows by what came: a size that was only announced takes no memory.
@@ -121,6 +125,7 @@ impl Bodies {
         Ok(Payload {
             bytes: bytes.freeze(),
             _held: held,
+            _under_way: UnderWay::begin(),
         })
     }
 

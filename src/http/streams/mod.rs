@@ -42,6 +42,7 @@ use self::layers::Layered;
 use self::outgoing::Outgoing;
 use self::query::{Live, ReadQuery};
 use self::sse::Crowd;
+use super::peer_end::UnderWay;
 use super::{Reply, ReplyBody};
 use crate::broker::Broker;
 use crate::metrics::Metrics;
@@ -197,7 +198,9 @@ impl Face {
                 }
                 match query.live {
                     Live::Sse => self.sse(broker, &stream, &query).await,
-                    Live::No | Live::LongPoll => {
+                    Live::LongPoll => self.read(broker, &stream, &query, &head.headers).await,
+                    Live::No => {
+                        let _under_way = UnderWay::begin();
                         self.read(broker, &stream, &query, &head.headers).await
                     }
                 }
@@ -207,7 +210,10 @@ impl Face {
                 self.create(broker, &stream, &head.uri, &head.headers, body)
                     .await
             }
-            Method::DELETE => Self::delete(broker, &stream).await,
+            Method::DELETE => {
+                let _under_way = UnderWay::begin();
+                Self::delete(broker, &stream).await
+            }
             _ => Err(Failure::method()),
         }
     }
