@@ -50,6 +50,8 @@ pub struct SubscriptionLimits {
     pub links_total_max: usize,
     /// Most wakes being delivered at a time; one per subscription.
     pub deliveries_max: usize,
+    /// Most webhooks being called at one host at a time.
+    pub deliveries_per_host_max: usize,
     /// Most requests that wait for the dispatcher, and for one subscription.
     pub requests_max: usize,
 }
@@ -61,6 +63,7 @@ impl Default for SubscriptionLimits {
             links_max: 10_000,
             links_total_max: 200_000,
             deliveries_max: 64,
+            deliveries_per_host_max: 8,
             requests_max: 1_024,
         }
     }

@@ -73,7 +73,8 @@ impl Write {
         }
         if !parts.is_empty() {
             for (name, link) in subscription.links.iter() {
-                let cannot_be_found_again = link.explicit || link.acked.is_some();
+                let cannot_be_found_again =
+                    link.explicit || link.acked.is_some() || link.anew_in.is_some();
                 if let Some(part) = parts.get_mut(&part(name))
                     && cannot_be_found_again
                 {

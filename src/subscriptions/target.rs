@@ -15,6 +15,16 @@ const URL_BYTES_MAX: usize = 2_048;
 /// Last labels of names that never lead to the public.
 const PRIVATE_ZONES: &[&str] = &["localhost", "local", "internal", "home.arpa", "localdomain"];
 
+/// The host that a URL leads to, with its port; all that lead nowhere are one.
+pub(super) fn host(url: &str) -> String {
+    let url = Url::parse(url).ok();
+    let host = url.as_ref().and_then(|url| {
+        let port = url.port_or_known_default()?;
+        Some(format!("{}:{port}", url.host_str()?))
+    });
+    host.unwrap_or_default()
+}
+
 /// Why a webhook URL is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {

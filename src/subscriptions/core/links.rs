@@ -31,6 +31,10 @@ pub struct Link {
     /// When the stream was created; `None` while it does not exist.
     #[serde(with = "text::optional_micros")]
     pub created_at: Option<Timestamp>,
+    /// The generation of the wake that was out when the stream was found to be another than before, or gone: what its worker reports
+    /// of the stream is about one that is no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anew_in: Option<u64>,
     /// The last tail observed.
     #[serde(skip)]
     pub tail: Position,
@@ -51,6 +55,7 @@ impl Link {
             explicit: false,
             acked: facts.map(|facts| facts.tail),
             created_at: facts.map(|facts| facts.created_at),
+            anew_in: None,
             tail: facts.map(|facts| facts.tail).unwrap_or_default(),
         }
     }
@@ -61,6 +66,7 @@ impl Link {
             explicit: false,
             acked: None,
             created_at: Some(facts.created_at),
+            anew_in: None,
             tail: facts.tail,
         }
     }
@@ -70,13 +76,18 @@ impl Link {
         self.tail > self.acked.unwrap_or(Position::START)
     }
 
-    /// Takes what was observed. A stream that is gone, or is another than before, is not processed at all.
-    fn observe(&mut self, facts: Option<Facts>) {
+    /// Takes what was observed. A stream that is gone, or is another than before, is not processed at all. `wake`: the
+    /// generation of the wake that is out.
+    fn observe(&mut self, facts: Option<Facts>, wake: Option<u64>) {
         let created_at = facts.map(|facts| facts.created_at);
         let tail = facts.map(|facts| facts.tail).unwrap_or_default();
         let is_another = created_at != self.created_at;
         if is_another || self.acked.is_some_and(|acked| acked > tail) {
             self.acked = None;
+            // One that was not there before is no other: nobody was told of it.
+            if self.created_at.is_some() && wake.is_some() {
+                self.anew_in = wake;
+            }
         }
         self.created_at = created_at;
         self.tail = tail;
@@ -161,19 +172,32 @@ impl Links {
         infos
     }
 
-    /// Takes what was observed of a stream. `matches`: the pattern takes it in. Gives whether it is linked now.
-    pub fn observe(&mut self, name: &StreamName, facts: Option<Facts>, matches: bool) -> bool {
+    /// Takes what was observed of a stream. `matches`: the pattern takes it in. `wake`: the wake that is out, by its generation and
+    /// when its worker was told of the streams. Gives whether it is linked now.
+    pub(super) fn observe(
+        &mut self,
+        name: &StreamName,
+        facts: Option<Facts>,
+        matches: bool,
+        wake: Option<(u64, Timestamp)>,
+    ) -> bool {
         match (self.0.get_mut(name), facts) {
             (Some(link), None) if !link.explicit => {
                 self.0.remove(name);
                 false
             }
             (Some(link), facts) => {
-                link.observe(facts);
+                link.observe(facts, wake.map(|(generation, _)| generation));
                 true
             }
             (None, Some(facts)) if matches => {
-                self.0.insert(name.clone(), Link::at_start(facts));
+                // It may be what comes after a stream of that name that the worker was told of.
+                let later = wake.filter(|(_, told_at)| facts.created_at >= *told_at);
+                let link = Link {
+                    anew_in: later.map(|(generation, _)| generation),
+                    ..Link::at_start(facts)
+                };
+                self.0.insert(name.clone(), link);
                 true
             }
             (None, _) => false,
@@ -198,6 +222,13 @@ impl Links {
             self.0.remove(name);
         }
         true
+    }
+
+    /// A worker is told of the streams as they are.
+    pub(super) fn tell(&mut self) {
+        for link in self.0.values_mut() {
+            link.anew_in = None;
+        }
     }
 
     /// Moves the cursor of a stream forward. Gives whether it moved.

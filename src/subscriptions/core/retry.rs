@@ -17,6 +17,13 @@ pub fn backoff(failures: u32, jitter: f64) -> Duration {
     wait.mul_f64(1.0 + JITTER * jitter.clamp(-1.0, 1.0))
 }
 
+/// After how long an event that nobody claims on is written again, when it was `repeats` times before: `lease`, doubled each time
+/// until it is as long as the longest wait.
+pub(super) fn repeat_after(lease: Duration, repeats: u32) -> Duration {
+    let doubled = lease.saturating_mul(1 << repeats.min(6));
+    doubled.min(LONGEST.max(lease))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,8 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Links, StreamInfo, text};
-use crate::types::Timestamp;
+use super::{Config, Facts, Links, StreamInfo, text};
+use crate::types::{StreamName, Timestamp};
 
 /// All but what RFC 3986 calls unreserved.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -58,6 +58,37 @@ pub struct Wake {
     /// When it ends by itself; `None` while it waits to be claimed.
     #[serde(with = "text::optional_micros")]
     pub lease_until: Option<Timestamp>,
+    /// When its worker was told of the streams, or is to be: what was created later it does not know.
+    #[serde(with = "text::micros", default)]
+    pub told_at: Timestamp,
+    /// Streams that a client took away since; its worker may still report them.
+    #[serde(with = "text::list", default)]
+    pub removed: Vec<StreamName>,
+    /// Which incarnation of the wake stream its event was written to.
+    #[serde(with = "text::optional_micros", default)]
+    pub event_in: Option<Timestamp>,
+    /// When the event is written again if nobody claims until then.
+    #[serde(with = "text::optional_micros", default)]
+    pub repeat_at: Option<Timestamp>,
+    /// How often it was written.
+    #[serde(default)]
+    pub events: u32,
+}
+
+impl Wake {
+    /// Streams taken away that are remembered at most; a report that names others is refused.
+    const REMOVED_MAX: usize = 1_000;
+
+    /// Whether its worker is to be found yet.
+    pub(super) fn is_unclaimed(&self) -> bool {
+        self.lease_until.is_none()
+    }
+
+    pub(super) fn remember_removed(&mut self, name: &StreamName) {
+        if self.removed.len() < Self::REMOVED_MAX && !self.removed.contains(name) {
+            self.removed.push(name.clone());
+        }
+    }
 }
 
 /// How far the delivery of a wake is.
@@ -66,6 +97,8 @@ pub struct Wake {
 pub enum Attempt {
     /// To be made at `next_attempt_at`, or now if there is none.
     Due,
+    /// To be made as soon as there is a place for it.
+    Queued,
     /// Being made.
     InFlight,
     /// Succeeded, or no longer needed.
@@ -97,7 +130,7 @@ impl Subscription {
     /// As it is stored, brought back to work: how a delivery under way ended is not known, so it is made again.
     pub fn revived(mut head: Head, links: Links) -> Self {
         if let Some(wake) = &mut head.wake
-            && wake.attempt == Attempt::InFlight
+            && matches!(wake.attempt, Attempt::Queued | Attempt::InFlight)
         {
             wake.attempt = Attempt::Due;
         }
@@ -129,7 +162,34 @@ impl Subscription {
         };
         let attempt =
             (wake.attempt == Attempt::Due).then(|| head.next_attempt_at.unwrap_or_default());
-        [wake.lease_until, attempt].into_iter().flatten().min()
+        let repeat = wake
+            .repeat_at
+            .filter(|_| wake.is_unclaimed() && wake.attempt == Attempt::Accepted);
+        [wake.lease_until, attempt, repeat]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// There is a place for the delivery that waits for one: it begins, and its lease with it. Gives whether one waits.
+    pub fn begin_delivery(&mut self, now: Timestamp) -> bool {
+        let lease = self.head.config.lease();
+        match &mut self.head.wake {
+            Some(wake) if wake.attempt == Attempt::Queued => {
+                wake.attempt = Attempt::InFlight;
+                wake.lease_until = Some(now.after(lease));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes what was observed of a stream. Gives whether it is linked now.
+    pub fn observe(&mut self, name: &StreamName, facts: Option<Facts>) -> bool {
+        let matches = self.head.config.matches(name);
+        let wake = self.head.wake.as_ref();
+        let told = wake.map(|wake| (self.head.generation, wake.told_at));
+        self.links.observe(name, facts, matches, told)
     }
 
     /// The streams as a worker is told of them.

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Attempt, Delivery, Facts, StreamInfo, Subscription, Wake, backoff};
+use super::{
+    Attempt, Delivery, Facts, StreamInfo, Subscription, Wake, backoff, retry::repeat_after,
+};
 use crate::types::{Position, StreamName, Timestamp};
 
 /// What the world outside hands in with an input.
@@ -48,6 +50,11 @@ pub struct Ack {
 pub enum Outcome {
     /// Taken; the worker calls back.
     Accepted,
+    /// The event is on the wake stream.
+    Written {
+        /// When the wake stream was created; `None` if it went away meanwhile.
+        created_at: Option<Timestamp>,
+    },
     /// Taken and done: these streams are processed as far as the worker was told of them.
     Done(Vec<StreamInfo>),
     /// Not taken.
@@ -59,8 +66,11 @@ pub enum Outcome {
 pub enum Input {
     /// Time passed, or streams were observed: see what follows.
     Proceed,
-    /// The wake stream changed: an event that could not be written may be tried now.
-    WakeStreamChanged,
+    /// The wake stream changed: an event that could not be written may be tried now, and one that was may be gone with it.
+    WakeStreamChanged {
+        /// When it was created; `None` if it is gone.
+        created_at: Option<Timestamp>,
+    },
     /// The client confirms it, and reaches this broker here now.
     Confirm {
         /// The base URL.
@@ -212,7 +222,7 @@ impl Subscription {
     ) -> Result<Answer, Rejection> {
         match input {
             Input::Proceed => {}
-            Input::WakeStreamChanged => self.hurry(),
+            Input::WakeStreamChanged { created_at } => self.wake_stream_changed(created_at),
             Input::Confirm { base_url } => {
                 step.head |= self.head.base_url != base_url;
                 self.head.base_url = base_url;
@@ -232,6 +242,10 @@ impl Subscription {
             Input::RemoveStream(name) => {
                 let matches = self.head.config.matches(&name);
                 if self.links.remove_explicit(&name, matches) {
+                    if let Some(wake) = &mut self.head.wake {
+                        wake.remember_removed(&name);
+                        step.head = true;
+                    }
                     step.links.insert(name);
                 }
             }
@@ -260,7 +274,9 @@ impl Subscription {
         if self.head.wake.is_none() {
             self.issue(context, step);
         }
+        self.links.tell();
         let wake = self.head.wake.as_mut().expect("issued if there was none");
+        wake.told_at = context.now;
         wake.holder = Some(worker);
         wake.lease_until = Some(context.now.after(lease));
         // Whoever was to be told of the wake need not be any more.
@@ -283,21 +299,24 @@ impl Subscription {
         step: &mut Step,
     ) -> Result<Answer, Rejection> {
         self.check(key)?;
-        for ack in acks {
-            self.check_ack(ack)?;
-        }
-        for ack in acks {
-            if let Some(offset) = ack.offset
-                && self.links.advance(&ack.stream, offset)
+        let moves = acks.iter().map(|ack| self.check_ack(ack));
+        let moves: Vec<_> = moves.collect::<Result<_, _>>()?;
+        for (ack, to) in acks.iter().zip(moves) {
+            if let Some(to) = to
+                && self.links.advance(&ack.stream, to)
             {
                 step.links.insert(ack.stream.clone());
             }
         }
-        if done {
-            self.end_wake(step);
-        } else if let Some(wake) = &mut self.head.wake {
+        // Whoever reports was reached, whatever became of the call.
+        self.succeed();
+        if let Some(wake) = &mut self.head.wake {
+            wake.attempt = Attempt::Accepted;
             wake.lease_until = Some(context.now.after(self.head.config.lease()));
             step.head = true;
+        }
+        if done {
+            self.end_wake(step);
         }
         Ok(Answer::Acknowledged { next_wake: false })
     }
@@ -313,18 +332,43 @@ impl Subscription {
         (current && matches).then_some(()).ok_or(Rejection::Fenced)
     }
 
-    fn check_ack(&self, ack: &Ack) -> Result<(), Rejection> {
-        let reason = match (self.links.get(&ack.stream), ack.offset) {
-            (None, _) => "the stream does not belong to the subscription",
-            (_, None) => "-1 acknowledges nothing",
-            (Some(link), Some(offset)) if link.acked.is_some_and(|acked| offset < acked) => {
-                "the offset lies before what is acknowledged"
-            }
-            (Some(link), Some(offset)) if offset > link.tail => "the offset lies past the tail",
-            _ => return Ok(()),
+    /// Where an ack moves the cursor; `None` if it moves nothing: what it says is known, or is about a stream that went away since the
+    /// worker was told of it.
+    fn check_ack(&self, ack: &Ack) -> Result<Option<Position>, Rejection> {
+        let invalid = |reason| {
+            let stream = ack.stream.clone();
+            Err(Rejection::InvalidOffset { stream, reason })
         };
-        let stream = ack.stream.clone();
-        Err(Rejection::InvalidOffset { stream, reason })
+        let Some(link) = self.links.get(&ack.stream) else {
+            return if self.may_have_been_told(&ack.stream) {
+                Ok(None)
+            } else {
+                invalid("the stream does not belong to the subscription")
+            };
+        };
+        if link.created_at.is_none() || link.anew_in == Some(self.head.generation) {
+            return Ok(None);
+        }
+        let Some(offset) = ack.offset else {
+            return invalid("-1 acknowledges nothing");
+        };
+        let (acked, tail) = (link.acked.unwrap_or(Position::START), link.tail);
+        if offset.offset > tail.offset || offset.byte > tail.byte {
+            return invalid("the offset lies past the tail");
+        }
+        if offset.offset == tail.offset {
+            return Ok(Some(tail));
+        }
+        // The records count. Bytes that do not go with them must not keep later acks from being taken.
+        let byte = offset.byte.max(acked.byte);
+        Ok((offset.offset > acked.offset).then_some(Position { byte, ..offset }))
+    }
+
+    /// Whether the worker of the wake that is out may have been told of a stream that is not linked now.
+    fn may_have_been_told(&self, name: &StreamName) -> bool {
+        let config = &self.head.config;
+        let wake = self.head.wake.as_ref();
+        wake.is_some_and(|wake| wake.removed.contains(name)) || config.matches(name)
     }
 
     fn add(
@@ -354,7 +398,13 @@ impl Subscription {
         let Some(wake) = &mut self.head.wake else {
             return;
         };
-        if wake.id != wake_id || wake.attempt != Attempt::InFlight {
+        // Done counts even if the worker called back before it answered.
+        let counts = match (wake.attempt, &outcome) {
+            (Attempt::InFlight, _) => true,
+            (Attempt::Accepted, Outcome::Done(_)) => wake.holder.is_none(),
+            _ => false,
+        };
+        if wake.id != wake_id || !counts {
             return;
         }
         step.head = true;
@@ -362,6 +412,14 @@ impl Subscription {
             Outcome::Failed => self.fail(context),
             Outcome::Accepted => {
                 wake.attempt = Attempt::Accepted;
+                self.succeed();
+            }
+            Outcome::Written { created_at } => {
+                wake.attempt = Attempt::Accepted;
+                wake.event_in = created_at;
+                let wait = repeat_after(self.head.config.lease(), wake.events);
+                wake.repeat_at = Some(context.now.after(wait));
+                wake.events = wake.events.saturating_add(1);
                 self.succeed();
             }
             Outcome::Done(streams) => {
@@ -393,24 +451,41 @@ impl Subscription {
         }
     }
 
-    /// The reason of a failure is gone, perhaps: the next attempt is due at once.
-    fn hurry(&mut self) {
-        let is_due = |wake: &Wake| wake.attempt == Attempt::Due;
-        if self.head.wake.as_ref().is_some_and(is_due) {
-            self.head.next_attempt_at = None;
+    fn wake_stream_changed(&mut self, created_at: Option<Timestamp>) {
+        let Some(wake) = &mut self.head.wake else {
+            return;
+        };
+        match wake.attempt {
+            // The reason of a failure is gone, perhaps: the next attempt is due at once.
+            Attempt::Due => self.head.next_attempt_at = None,
+            // The event went with its stream.
+            Attempt::Accepted if wake.is_unclaimed() && wake.event_in != created_at => {
+                wake.attempt = Attempt::Due;
+            }
+            _ => {}
         }
     }
 
     fn end_wake(&mut self, step: &mut Step) {
         if let Some(wake) = self.head.wake.take() {
             step.head = true;
-            step.stop |= wake.attempt == Attempt::InFlight;
+            // A worker that called back may not have answered yet.
+            step.stop |= wake.attempt != Attempt::Due;
         }
     }
 
     fn expire(&mut self, context: &Context, step: &mut Step) {
         let Some(wake) = &self.head.wake else { return };
         if wake.lease_until.is_none_or(|until| until > context.now) {
+            return;
+        }
+        if wake.attempt == Attempt::Queued {
+            // Nobody knows of it yet.
+            let lease = self.head.config.lease();
+            if let Some(wake) = &mut self.head.wake {
+                wake.lease_until = Some(context.now.after(lease));
+            }
+            step.head = true;
             return;
         }
         if wake.attempt == Attempt::InFlight {
@@ -423,20 +498,27 @@ impl Subscription {
 
     fn proceed(&mut self, context: &Context, step: &mut Step) {
         let pending = |this: &Self| this.links.first_pending().is_some();
-        let unclaimed = |wake: &Wake| wake.lease_until.is_none();
-        if self.head.wake.as_ref().is_some_and(unclaimed) && !pending(self) {
+        if self.head.wake.as_ref().is_some_and(Wake::is_unclaimed) && !pending(self) {
             self.end_wake(step);
         }
         let is_time = self.head.next_attempt_at.is_none_or(|at| at <= context.now);
         if self.head.wake.is_none() && is_time && pending(self) {
             self.issue(context, step);
         }
-        if let Some(wake) = &mut self.head.wake
-            && wake.attempt == Attempt::Due
-            && is_time
-        {
-            wake.attempt = Attempt::InFlight;
-            step.deliver = true;
+        let is_pull = self.head.config.is_pull();
+        if let Some(wake) = &mut self.head.wake {
+            let is_lost = wake.repeat_at.is_some_and(|at| at <= context.now);
+            if wake.attempt == Attempt::Accepted && wake.is_unclaimed() && is_lost {
+                wake.attempt = Attempt::Due;
+            }
+            if wake.attempt == Attempt::Due && is_time {
+                wake.attempt = if is_pull {
+                    Attempt::InFlight
+                } else {
+                    Attempt::Queued
+                };
+                step.deliver = true;
+            }
         }
     }
 
@@ -451,6 +533,11 @@ impl Subscription {
             attempt: Attempt::Due,
             holder: None,
             lease_until: lease,
+            told_at: context.now,
+            removed: Vec::new(),
+            event_in: None,
+            repeat_at: None,
+            events: 0,
         });
         step.head = true;
     }

@@ -3,23 +3,23 @@
 //! Only so many webhooks are called at a time. The others wait as names: what a webhook is sent is made when its turn comes,
 //! so that those who wait take no memory, and tell of what is there then.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::super::core::{Attempt, Delivery, Input, Outcome, StreamInfo, Subscription};
+use super::super::core::{Delivery, Input, Outcome, StreamInfo, Subscription};
 use super::super::keys::Keys;
 use super::super::request::SubscriptionError;
-use super::super::token;
 use super::super::webhook::{Reply, WebhookClient};
-use super::super::{SubscriptionLimits, SubscriptionOptions};
-use super::slot::{Job, Slot};
+use super::super::{SubscriptionLimits, SubscriptionOptions, target, token};
+use super::places::{Place, Places};
+use super::slot::Job;
+use super::streams::facts;
 use super::{Dispatcher, Id};
 use crate::broker::Broker;
 use crate::storage::Storage as _;
@@ -38,9 +38,9 @@ pub(super) struct Deliveries {
     client: Option<WebhookClient>,
     allow_loopback: bool,
     clock: Clock,
-    permits: Arc<Semaphore>,
-    /// Subscriptions whose webhooks are due, in the order in which they became so.
-    waiting: VecDeque<Id>,
+    places: Places,
+    /// The store takes nothing any more, until the broker starts anew: how a delivery ends could not be kept.
+    store_faulted: bool,
     tasks: JoinSet<Delivered>,
     /// The delivery of a subscription, with the wake it is of.
     under_way: HashMap<Id, (String, AbortHandle)>,
@@ -59,14 +59,18 @@ struct WebhookBody<'a> {
 
 impl Deliveries {
     pub(super) fn new(broker: Broker, options: &SubscriptionOptions) -> Self {
-        let SubscriptionLimits { deliveries_max, .. } = options.limits;
+        let SubscriptionLimits {
+            deliveries_max,
+            deliveries_per_host_max,
+            ..
+        } = options.limits;
         Self {
             broker,
             client: None,
             allow_loopback: options.allow_loopback,
             clock: options.clock.clone(),
-            permits: Arc::new(Semaphore::new(deliveries_max.max(1))),
-            waiting: VecDeque::new(),
+            places: Places::new(deliveries_max, deliveries_per_host_max),
+            store_faulted: false,
             tasks: JoinSet::new(),
             under_way: HashMap::new(),
         }
@@ -95,6 +99,11 @@ impl Deliveries {
         }
     }
 
+    /// Begins no delivery any more. Gives whether that is new.
+    pub(super) fn store_faulted(&mut self) -> bool {
+        !std::mem::replace(&mut self.store_faulted, true)
+    }
+
     /// Breaks off the delivery of a subscription.
     pub(super) fn stop(&mut self, id: &Id) {
         if let Some((_, task)) = self.under_way.remove(id) {
@@ -106,7 +115,7 @@ impl Deliveries {
         &mut self,
         id: &Id,
         wake_id: String,
-        permit: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
         delivery: impl Future<Output = Outcome> + Send + 'static,
     ) {
         self.stop(id);
@@ -118,7 +127,7 @@ impl Deliveries {
         let task = self.tasks.spawn(async move {
             let outcome = AssertUnwindSafe(delivery).catch_unwind().await;
             let outcome = outcome.unwrap_or(Outcome::Failed);
-            drop(permit);
+            drop(place);
             Delivered {
                 outcome,
                 ..delivered
@@ -145,42 +154,41 @@ impl Deliveries {
 impl Dispatcher {
     /// Begins to deliver the wake that is out, or has it wait for its turn.
     pub(super) async fn deliver(&mut self, id: &Id) {
+        if self.deliveries.store_faulted {
+            return;
+        }
         let Some(slot) = self.slots.get_mut(id) else {
             return;
         };
-        if slot.subscription.head.config.is_pull() {
+        let Delivery::Webhook { url } = &slot.subscription.head.config.delivery else {
             self.deliver_now(id, None).await;
             return;
-        }
+        };
         if !std::mem::replace(&mut slot.waits, true) {
-            self.deliveries.waiting.push_back(Arc::clone(id));
+            let host = target::host(url);
+            self.deliveries.places.wait(&host, Arc::clone(id));
         }
         self.deliver_waiting().await;
     }
 
     /// Begins the deliveries that wait, as many as may be under way.
     pub(super) async fn deliver_waiting(&mut self) {
-        while !self.deliveries.waiting.is_empty() {
-            let permits = Arc::clone(&self.deliveries.permits);
-            let Ok(permit) = permits.try_acquire_owned() else {
-                return;
+        while !self.deliveries.store_faulted
+            && let Some((id, place)) = self.deliveries.places.next()
+        {
+            let now = self.options.clock.now();
+            let Some(slot) = self.slots.get_mut(&id) else {
+                continue;
             };
-            let Some(id) = self.deliveries.waiting.pop_front() else {
-                return;
-            };
-            // Its wake may have ended meanwhile.
-            let is_due = |slot: &mut Slot| {
-                slot.waits = false;
-                let wake = slot.subscription.head.wake.as_ref();
-                wake.is_some_and(|wake| wake.attempt == Attempt::InFlight)
-            };
-            if self.slots.get_mut(&id).is_some_and(is_due) {
-                self.deliver_now(&id, Some(permit)).await;
+            slot.waits = false;
+            // Its wake may have ended meanwhile, or may not be kept yet.
+            if slot.is_settled() && slot.subscription.begin_delivery(now) {
+                self.deliver_now(&id, Some(place)).await;
             }
         }
     }
 
-    async fn deliver_now(&mut self, id: &Id, permit: Option<OwnedSemaphorePermit>) {
+    async fn deliver_now(&mut self, id: &Id, place: Option<Place>) {
         let prepared = match self.keys().await {
             Ok(keys) => {
                 let has_webhook = self
@@ -210,7 +218,7 @@ impl Dispatcher {
                 let event = event(subscription, &clock);
                 let (broker, stream) = (self.deliveries.broker.clone(), wake_stream.clone());
                 let id_of = Arc::clone(id);
-                self.deliveries.start(id, wake_id, permit, async move {
+                self.deliveries.start(id, wake_id, place, async move {
                     write_event(&broker, &id_of, &stream, event).await
                 });
             }
@@ -218,7 +226,7 @@ impl Dispatcher {
                 let streams = subscription.infos();
                 let body = body(subscription, &streams, &wake_id, &keys, &clock);
                 let (url, id_of) = (url.clone(), Arc::clone(id));
-                self.deliveries.start(id, wake_id, permit, async move {
+                self.deliveries.start(id, wake_id, place, async move {
                     let signature = keys.sign(&body, clock.now());
                     match client.call(&url, signature, body).await {
                         Ok(Reply::Done) => Outcome::Done(streams),
@@ -236,7 +244,7 @@ impl Dispatcher {
                     .unwrap_or_else(|| SubscriptionError::Keys("no client".into()));
                 tracing::warn!(subscription = &**id, %error, "a webhook cannot be prepared");
                 self.deliveries
-                    .start(id, wake_id, permit, std::future::ready(Outcome::Failed));
+                    .start(id, wake_id, place, std::future::ready(Outcome::Failed));
             }
         }
     }
@@ -250,7 +258,7 @@ impl Dispatcher {
         } = delivered;
         let wakes = &self.broker.metrics().wakes;
         match outcome {
-            Outcome::Accepted => wakes.accepted.increment(1),
+            Outcome::Accepted | Outcome::Written { .. } => wakes.accepted.increment(1),
             Outcome::Done(_) => wakes.done.increment(1),
             Outcome::Failed => wakes.failed.increment(1),
         }
@@ -311,7 +319,12 @@ async fn write_event(
     let batch = RecordBlock::from_payloads([event]);
     let written = broker.append(wake_stream, batch, AppendOptions::default());
     match written.await {
-        Ok(_) => Outcome::Accepted,
+        Ok(_) => {
+            // If it cannot be told now, it is found to have changed later, and the event is written once more.
+            let wake_stream = facts(broker, wake_stream).await;
+            let created_at = wake_stream.ok().flatten().map(|facts| facts.created_at);
+            Outcome::Written { created_at }
+        }
         Err(error) => {
             tracing::info!(subscription = &**id, stream = %wake_stream, %error, "a wake event was not written");
             Outcome::Failed

@@ -16,8 +16,10 @@
 //! | `requests` | from a request to a job |
 //! | `streams` | which streams belong to whom, and looking at them |
 //! | `deliveries` | the wakes on their way |
+//! | `places` | who may call a webhook now |
 
 mod deliveries;
+mod places;
 mod requests;
 mod slot;
 mod streams;

@@ -1,5 +1,6 @@
 //! From a request to a job of its subscription: tokens are checked here, configurations compared, new subscriptions filled.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -120,6 +121,15 @@ impl Dispatcher {
         if names_reserved {
             return invalid("names that begin with __ds/ are reserved");
         }
+        let pattern = config.pattern.as_ref();
+        if pattern.is_some_and(|pattern| pattern.literal_prefix().starts_with("__ds/")) {
+            return invalid("pattern takes in reserved names only");
+        }
+        if let Delivery::PullWake { wake_stream } = &config.delivery
+            && config.streams.contains(wake_stream)
+        {
+            return invalid("wake_stream cannot be among streams: each event would be work");
+        }
         if let Delivery::Webhook { url } = &config.delivery {
             target::check_url(url, self.options.allow_loopback)?;
         }
@@ -161,7 +171,10 @@ impl Dispatcher {
         // From here on changes are told, so that none falls between looking at a stream and watching it.
         self.feed.set_active(true);
         match self.existing(&config).await {
-            Err(error) => say(reply, Err(error)),
+            Err(error) => {
+                self.feed.set_active(!self.slots.is_empty());
+                say(reply, Err(error));
+            }
             Ok(links) => {
                 let now = self.options.clock.now();
                 let subscription = Subscription::new(id.to_string(), config, base_url, now, links);
@@ -186,6 +199,9 @@ impl Dispatcher {
         let limit = limits.links_max.min(room);
         let full = || SubscriptionError::Rejected(Rejection::TooManyStreams { limit });
         let mut links = Links::default();
+        if config.streams.len() > limit {
+            return Err(full());
+        }
         for name in &config.streams {
             links.insert(
                 name.clone(),
@@ -223,14 +239,35 @@ impl Dispatcher {
     }
 
     async fn add_streams(&mut self, id: Id, streams: Vec<StreamName>, reply: Reply<()>) {
-        if !self.slots.contains_key(&id) {
+        let Some(slot) = self.slots.get(&id) else {
             return say(reply, Err(SubscriptionError::NotFound));
+        };
+        if streams.iter().any(StreamName::is_reserved) {
+            let reserved = "names that begin with __ds/ are reserved".to_owned();
+            return say(reply, Err(SubscriptionError::Invalid(reserved)));
         }
+        let links = &slot.subscription.links;
+        let streams: BTreeSet<StreamName> = streams.into_iter().collect();
+        let is_new = |name: &&StreamName| links.get(name).is_none();
+        let new = streams.iter().filter(is_new).count();
+        let limits = self.options.limits;
+        let room = limits.links_total_max.saturating_sub(self.index.links());
+        let limit = limits.links_max.min(links.len().saturating_add(room));
+        if new > 0 && links.len() + new > limit {
+            let full = Rejection::TooManyStreams { limit };
+            return say(reply, Err(full.into()));
+        }
+        // Those that are linked are not looked at again: they keep their places.
+        let linked: BTreeSet<StreamName> = streams
+            .iter()
+            .filter(|name| !is_new(name))
+            .cloned()
+            .collect();
         let mut found: Vec<(StreamName, Option<Facts>)> = Vec::with_capacity(streams.len());
         for name in streams {
-            if name.is_reserved() {
-                let reserved = "names that begin with __ds/ are reserved".to_owned();
-                return say(reply, Err(SubscriptionError::Invalid(reserved)));
+            if linked.contains(&name) {
+                found.push((name, None));
+                continue;
             }
             match facts(&self.broker, &name).await {
                 Ok(facts) => found.push((name, facts)),

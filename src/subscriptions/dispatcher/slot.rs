@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 
-use super::super::core::{Answer, Input, Rejection, Subscription};
+use super::super::core::{Answer, Attempt, Input, Rejection, Subscription, backoff};
 use super::super::request::{Description, Reply, SubscriptionError};
 use super::super::shelf::{Shelf, Write};
 use super::streams::facts;
@@ -73,6 +73,8 @@ pub(super) struct Slot {
     stale: bool,
     /// Before this time it is not read again on the broker's own account: what the store could not keep, it may not keep yet.
     retry_at: Timestamp,
+    /// Writes in a row that failed.
+    failed_writes: u32,
     /// It was said that there is no room for more streams.
     pub(super) crowded: bool,
     /// Its webhook waits for its turn.
@@ -89,9 +91,20 @@ impl Slot {
             then: None,
             stale: false,
             retry_at: Timestamp::default(),
+            failed_writes: 0,
             crowded: false,
             waits: false,
         }
+    }
+
+    /// Whether it is to be read again before it is used.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// Whether what is in memory is in the store too.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.stale && self.then.is_none()
     }
 }
 
@@ -241,15 +254,31 @@ impl Dispatcher {
             return;
         };
         match result {
-            Ok(()) => self.follow(&id, then).await,
+            Ok(()) => {
+                if let Some(slot) = self.slots.get_mut(&id)
+                    && std::mem::take(&mut slot.failed_writes) > 0
+                {
+                    tracing::info!(subscription = &*id, "states are stored again");
+                }
+                self.follow(&id, then).await;
+            }
             Err(error) => {
-                // What ails the broker as a whole was said by whoever it happened to.
-                let ails_all = matches!(
-                    error,
-                    Error::Fault(Fault::StoreFaulted { .. } | Fault::Draining)
-                );
-                if !ails_all {
-                    tracing::warn!(subscription = &*id, %error, "a state cannot be stored");
+                let is_first = self
+                    .slots
+                    .get(&id)
+                    .is_some_and(|slot| slot.failed_writes == 0);
+                match &error {
+                    // It stays so until the broker starts anew.
+                    Error::Fault(Fault::StoreFaulted { .. }) => {
+                        if self.deliveries.store_faulted() {
+                            tracing::warn!("the store is faulted: nobody is woken any more");
+                        }
+                    }
+                    Error::Fault(Fault::Draining) => {}
+                    error if is_first => {
+                        tracing::warn!(subscription = &*id, %error, "a state cannot be stored");
+                    }
+                    _ => {}
                 }
                 self.give_up(&id, then, &error);
             }
@@ -264,7 +293,12 @@ impl Dispatcher {
                 deliver,
                 tell,
             } => {
-                if deliver {
+                // Its turn may have come while this was being stored.
+                let missed_turn = self.slots.get(id).is_some_and(|slot| {
+                    let wake = slot.subscription.head.wake.as_ref();
+                    !slot.waits && wake.is_some_and(|wake| wake.attempt == Attempt::Queued)
+                });
+                if deliver || missed_turn {
                     self.deliver(id).await;
                 }
                 if let (Some(tell), Some(slot)) = (tell, self.slots.get(id)) {
@@ -292,12 +326,13 @@ impl Dispatcher {
     fn give_up(&mut self, id: &Id, then: Then, error: &Error) {
         let refused = || SubscriptionError::Engine(error.clone());
         self.deliveries.stop(id);
-        let retry_at = self.options.clock.now().after(RETRY);
+        let now = self.options.clock.now();
         let Some(slot) = self.slots.get_mut(id) else {
             return;
         };
         slot.stale = true;
-        slot.retry_at = retry_at;
+        slot.failed_writes = slot.failed_writes.saturating_add(1);
+        slot.retry_at = now.after(backoff(slot.failed_writes, 0.0));
         match then {
             Then::Step { tell, .. } => {
                 if let Some(tell) = tell {
@@ -391,8 +426,7 @@ async fn read_again(
     names.extend(subscription.links.iter().map(|(name, _)| name.clone()));
     for name in names {
         let facts = facts(broker, &name).await?;
-        let matches = subscription.head.config.matches(&name);
-        subscription.links.observe(&name, facts, matches);
+        subscription.observe(&name, facts);
     }
     Ok(Some(subscription))
 }

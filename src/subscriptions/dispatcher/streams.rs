@@ -148,6 +148,10 @@ impl Dispatcher {
         for name in linked {
             self.observe(&name).await;
         }
+        let wake_streams: Vec<StreamName> = self.index.wake_streams.keys().cloned().collect();
+        for name in wake_streams {
+            self.tell_of_wake_stream(&name).await;
+        }
         if self.index.patterns.is_empty() {
             return Ok(());
         }
@@ -197,7 +201,7 @@ impl Dispatcher {
         let Some(slot) = self.slots.get_mut(id) else {
             return false;
         };
-        let links = &mut slot.subscription.links;
+        let links = &slot.subscription.links;
         let is_new = links.get(name).is_none();
         if is_new && (links.len() >= limits.links_max || total >= limits.links_total_max) {
             if !std::mem::replace(&mut slot.crowded, true) {
@@ -205,24 +209,42 @@ impl Dispatcher {
             }
             return false;
         }
-        let matches = slot.subscription.head.config.matches(name);
-        let linked = links.observe(name, facts, matches);
+        let linked = slot.subscription.observe(name, facts);
         self.index.set(id, name, linked);
         // While a wake is out more work changes nothing; less work may.
         slot.subscription.head.wake.is_none() || facts.is_none()
     }
 
-    /// An event that could not be written can be now, perhaps.
+    /// An event that could not be written can be now, perhaps; one that was may be gone.
     async fn tell_of_wake_stream(&mut self, name: &StreamName) {
         let Some(ids) = self.index.wake_streams.get(name) else {
             return;
         };
-        for id in ids.clone() {
-            if let Some(slot) = self.slots.get_mut(&id)
-                && let Some(wake) = &slot.subscription.head.wake
-                && wake.attempt == Attempt::Due
-            {
-                slot.jobs.push_back(Job::step(Input::WakeStreamChanged));
+        let concerned = |id: &&Id| {
+            // One that is to be read again is looked at after that anyway.
+            let slot = self.slots.get(*id).filter(|slot| !slot.is_stale());
+            let wake = slot.and_then(|slot| slot.subscription.head.wake.as_ref());
+            wake.is_some_and(|wake| match wake.attempt {
+                Attempt::Due => true,
+                Attempt::Accepted => wake.lease_until.is_none(),
+                Attempt::Queued | Attempt::InFlight => false,
+            })
+        };
+        let ids: Vec<Id> = ids.iter().filter(concerned).cloned().collect();
+        if ids.is_empty() {
+            return;
+        }
+        let created_at = match facts(&self.broker, name).await {
+            Ok(facts) => facts.map(|facts| facts.created_at),
+            Err(error) => {
+                tracing::warn!(stream = %name, %error, "a wake stream cannot be looked at");
+                return;
+            }
+        };
+        for id in ids {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                let input = Input::WakeStreamChanged { created_at };
+                slot.jobs.push_back(Job::step(input));
                 self.pump(&id).await;
             }
         }
