@@ -180,11 +180,11 @@ fn done_does_not_acknowledge_another_incarnation() {
     assert!(step.deliver);
 }
 
-fn anew(records: u64) -> Option<Facts> {
-    Some(Facts {
+fn anew(records: u64) -> Facts {
+    Facts {
         tail: at(records),
         created_at: START.after(Duration::from_secs(1)),
-    })
+    }
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn an_ack_of_a_stream_that_was_made_anew_since_moves_nothing() {
         bench.subscription.observe(&stream, None);
         let gone = bench.report(key.clone(), &[(stream.as_str(), 5)], false);
         assert!(gone.answer.is_ok(), "{gone:?}");
-        bench.subscription.observe(&stream, anew(7));
+        bench.subscription.observe(&stream, Some(anew(7)));
         let late = bench.report(key, &[(stream.as_str(), 5)], true);
         assert_eq!(late.answer, Ok(Answer::Acknowledged { next_wake: true }));
         assert_eq!(bench.acked(stream.as_str()), None, "records were skipped");
@@ -218,13 +218,13 @@ fn a_stream_made_anew_at_one_look_is_known_after_a_restart() {
     bench.input(Input::AddStreams(vec![(name("manual/a"), None)]));
     bench.grow("manual/a", 5);
     bench.claim().unwrap();
-    bench.subscription.observe(&name("manual/a"), anew(7));
+    bench.subscription.observe(&name("manual/a"), Some(anew(7)));
     let stored = serde_json::to_string(bench.subscription.links.get(&name("manual/a")).unwrap());
     let link: Link = serde_json::from_str(&stored.unwrap()).unwrap();
     let mut links = Links::default();
     links.insert(name("manual/a"), link);
     bench.subscription = Subscription::revived(bench.subscription.head.clone(), links);
-    bench.subscription.observe(&name("manual/a"), anew(7));
+    bench.subscription.observe(&name("manual/a"), Some(anew(7)));
     let key = bench.key();
     assert!(bench.report(key, &[("manual/a", 5)], true).answer.is_ok());
     assert_eq!(bench.acked("manual/a"), None);

@@ -270,7 +270,8 @@ impl Dispatcher {
                 match &error {
                     // It stays so until the broker starts anew.
                     Error::Fault(Fault::StoreFaulted { .. }) => {
-                        if self.deliveries.store_faulted() {
+                        let is_new = self.deliveries.store_faulted();
+                        if is_new {
                             tracing::warn!("the store is faulted: nobody is woken any more");
                         }
                     }
