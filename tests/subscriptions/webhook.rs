@@ -173,7 +173,7 @@ async fn an_ack_is_all_or_nothing_and_within_the_stream() {
     for acks in [
         json!([{ "stream": "events/a", "offset": past }]),
         json!([{ "stream": "events/a", "offset": "-1" }]),
-        json!([{ "stream": "events/a", "offset": tail }, { "stream": "events/b", "offset": tail }]),
+        json!([{ "stream": "events/a", "offset": tail }, { "stream": "others/b", "offset": tail }]),
     ] {
         let mut report = all_done(&told);
         report["acks"] = acks;
