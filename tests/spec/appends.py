@@ -104,7 +104,7 @@ def conditions(context):
         equal(([], 2), entry(client.append(name, [b"2"], producer=(1, 1, "p"))),
               "what was refused used up no sequence")
         client.close(name)
-        with refused("PRODUCER_FENCED", "before STREAM_CLOSED", current_epoch=1):
+        with refused("STREAM_CLOSED", "before the producer", tail=2):
             client.append(name, [b"3"], producer=(0, 0, "p"))
         with refused("STREAM_CLOSED", "before expected_tail", tail=2):
             client.append(name, [b"3"], producer=(1, 2, "p"), **wrong)
