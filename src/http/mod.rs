@@ -7,7 +7,6 @@
 //! No TLS: the broker is a sidecar, and what stands before it speaks TLS if anybody must.
 
 pub mod admin;
-mod peer_end;
 mod reply;
 mod routes;
 mod server;

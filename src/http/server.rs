@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Routes;
-use super::peer_end::{self, PatientSocket};
 use super::reply::Never;
 use super::unread::UnreadLimit;
 use crate::metrics::Metrics;
@@ -192,14 +191,11 @@ impl Door {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY is not set");
         }
-        let socket = UnreadLimit::new(socket, self.options.write_timeout);
-        let socket = PatientSocket::new(socket);
-        let under_way = socket.under_way();
         let late = self.draining.is_cancelled();
         let counted = self.metrics.http_connections.hold();
         let serving = serve(
             self.builder.clone(),
-            socket,
+            UnreadLimit::new(socket, self.options.write_timeout),
             Arc::clone(&self.routes),
             self.options.head_timeout,
             if late {
@@ -210,7 +206,7 @@ impl Door {
         );
         let connections = if late { &self.late } else { &self.connections };
         connections.spawn(async move {
-            peer_end::scope(under_way, serving).await;
+            serving.await;
             drop(counted);
         });
     }
@@ -226,7 +222,7 @@ enum Ending {
 
 async fn serve(
     builder: auto::Builder<TokioExecutor>,
-    socket: PatientSocket<UnreadLimit<TcpStream>>,
+    socket: UnreadLimit<TcpStream>,
     routes: Arc<Routes>,
     head_timeout: Duration,
     ending: Ending,

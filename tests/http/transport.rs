@@ -1,7 +1,6 @@
 //! Connections: kept alive, pipelined, and HTTP/2 by prior knowledge.
 
 use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -105,20 +104,4 @@ async fn http_2_is_spoken_to_who_begins_with_it() {
     }
     drop((client, body));
     connection.await.expect("no panic").expect("a clean end");
-}
-
-#[test]
-fn a_client_that_is_done_sending_gets_its_answer() {
-    let broker = Broker::start();
-    let path = broker.create("a", "text/plain");
-    for number in 0..20 {
-        let mut socket = broker.connect();
-        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n");
-        let append = format!("{head}Content-Length: 1\r\n\r\nx");
-        socket.write_all(append.as_bytes()).expect("sent");
-        socket.shutdown(Shutdown::Write).expect("shut down");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("the answer");
-        assert!(answer.starts_with("HTTP/1.1 204 "), "{number}: {answer:?}");
-    }
 }

@@ -19,7 +19,6 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::error::Failure;
-use crate::http::peer_end::UnderWay;
 use crate::metrics::Gauge;
 
 /// Time a client has for each [`STRETCH_BYTES`] of a body, or for what is left of it: what a client holds of the common bound,
@@ -64,7 +63,6 @@ impl Drop for Held {
 pub(super) struct Payload {
     bytes: Bytes,
     _held: Held,
-    _under_way: UnderWay,
 }
 
 impl Payload {
@@ -102,7 +100,6 @@ impl Bodies {
             return Ok(Payload {
                 bytes: Bytes::new(),
                 _held: held,
-                _under_way: UnderWay::begin(),
             });
         };
         self.hold(&mut held, first.len())?;
@@ -110,7 +107,6 @@ impl Bodies {
             return Ok(Payload {
                 bytes: first,
                 _held: held,
-                _under_way: UnderWay::begin(),
             });
         }
         // Grows by what came: a size that was only announced takes no memory.
@@ -125,7 +121,6 @@ impl Bodies {
         Ok(Payload {
             bytes: bytes.freeze(),
             _held: held,
-            _under_way: UnderWay::begin(),
         })
     }
 

@@ -42,7 +42,6 @@ use self::layers::Layered;
 use self::outgoing::Outgoing;
 use self::query::{Live, ReadQuery};
 use self::sse::Crowd;
-use super::peer_end::UnderWay;
 use super::{Reply, ReplyBody};
 use crate::broker::Broker;
 use crate::metrics::Metrics;
@@ -198,9 +197,7 @@ impl Face {
                 }
                 match query.live {
                     Live::Sse => self.sse(broker, &stream, &query).await,
-                    Live::LongPoll => self.read(broker, &stream, &query, &head.headers).await,
-                    Live::No => {
-                        let _under_way = UnderWay::begin();
+                    Live::No | Live::LongPoll => {
                         self.read(broker, &stream, &query, &head.headers).await
                     }
                 }
@@ -210,10 +207,7 @@ impl Face {
                 self.create(broker, &stream, &head.uri, &head.headers, body)
                     .await
             }
-            Method::DELETE => {
-                let _under_way = UnderWay::begin();
-                Self::delete(broker, &stream).await
-            }
+            Method::DELETE => Self::delete(broker, &stream).await,
             _ => Err(Failure::method()),
         }
     }
