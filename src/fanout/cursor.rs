@@ -116,6 +116,23 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(failed)?
 }
 
+/// Runs of stream `id` in the store from `from` on; none of a store without files.
+pub(super) async fn read_store(
+    store: &Arc<LocalStore>,
+    id: StreamId,
+    from: Offset,
+    max_bytes: usize,
+) -> Result<Vec<Run>, Error> {
+    let store = Arc::clone(store);
+    blocking(move || {
+        let chunks = store.shared.chunks.as_ref();
+        let read = chunks.map(|chunks| chunks.read(id, from, max_bytes));
+        read.unwrap_or_else(|| Ok(Vec::new()))
+            .map_err(|error| read_fault(&error))
+    })
+    .await
+}
+
 pub(crate) fn read_fault(error: &crate::store::StoreError) -> Error {
     use crate::store::StoreError;
     Error::Fault(match error {
@@ -333,7 +350,7 @@ impl Cursor {
         let inherited = self.lineage.owner(from);
         let runs = match inherited {
             Some(ancestor) => ancestor.read(&self.store, from, max_bytes).await?,
-            None => self.read_store(from, max_bytes).await?,
+            None => read_store(&self.store, self.incarnation, from, max_bytes).await?,
         };
         if inherited.is_some()
             && let Some(end) = self.ended(&self.stream.live())
@@ -366,17 +383,6 @@ impl Cursor {
         }
         self.advance(&runs);
         Ok(Step::Runs(runs))
-    }
-
-    async fn read_store(&self, from: Offset, max_bytes: usize) -> Result<Vec<Run>, Error> {
-        let (store, id) = (Arc::clone(&self.store), self.incarnation);
-        blocking(move || {
-            let chunks = store.shared.chunks.as_ref();
-            let read = chunks.map(|chunks| chunks.read(id, from, max_bytes));
-            read.unwrap_or_else(|| Ok(Vec::new()))
-                .map_err(|error| read_fault(&error))
-        })
-        .await
     }
 
     fn ended(&self, live: &Live) -> Option<Step> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::cursor::{blocking, loaded, read_fault};
+use super::cursor::{blocking, loaded, read_fault, read_store};
 use crate::store::LocalStore;
 use crate::stream::Stream;
 use crate::types::{Error, Fault, Fork, Offset, Position, Run, StreamId, Timestamp};
@@ -96,14 +96,7 @@ impl Ancestor {
         let runs = if let Some(runs) = hot {
             runs.into_vec()
         } else {
-            let (store, id) = (Arc::clone(store), self.id);
-            let read = move || {
-                let chunks = store.shared.chunks.as_ref();
-                let read = chunks.map(|chunks| chunks.read(id, from, max_bytes));
-                read.unwrap_or_else(|| Ok(Vec::new()))
-                    .map_err(|error| read_fault(&error))
-            };
-            blocking(read).await?
+            read_store(store, self.id, from, max_bytes).await?
         };
         Ok(runs
             .into_iter()
