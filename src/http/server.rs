@@ -23,6 +23,7 @@ use super::Routes;
 use super::reply::Never;
 use super::unread::UnreadLimit;
 use crate::metrics::Metrics;
+use crate::server::concerns_one_peer;
 
 /// What the listener allows.
 #[derive(Clone, Debug)]
@@ -276,15 +277,4 @@ async fn turn_away(mut socket: TcpStream) -> io::Result<()> {
     tokio::io::copy(&mut rest, &mut tokio::io::sink())
         .await
         .map(drop)
-}
-
-/// The peer went away before it was accepted; the listener itself is fine.
-fn concerns_one_peer(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-    )
 }

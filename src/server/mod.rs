@@ -260,7 +260,7 @@ impl Door {
 }
 
 /// The peer went away before it was accepted; the listener itself is fine.
-fn concerns_one_peer(error: &io::Error) -> bool {
+pub(crate) fn concerns_one_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
