@@ -46,19 +46,17 @@ fn the_lines_that_show_http_work_as_printed() {
         ran.status
     );
 
-    let status = |line: &&str| line.starts_with("HTTP/1.1 ");
-    let mut statuses: Vec<&str> = said.lines().filter(status).collect();
-    statuses.sort_unstable();
+    // Two of the readers write at once, and no body ends with a line end: a status may stand behind one.
     let expected = [
-        ("HTTP/1.1 200 OK", 2),
-        ("HTTP/1.1 201 Created", 1),
-        ("HTTP/1.1 204 No Content", 5),
+        ("HTTP/1.1 200 OK\n", 2),
+        ("HTTP/1.1 201 Created\n", 1),
+        ("HTTP/1.1 204 No Content\n", 5),
+        ("HTTP/1.1 ", 8),
     ];
     for (status, times) in expected {
-        let found = statuses.iter().filter(|found| **found == status).count();
+        let found = said.matches(status).count();
         assert_eq!(found, times, "{status}\n{said}{wrong}");
     }
-    assert_eq!(statuses.len(), 8, "{said}{wrong}");
     // Read, long-polled and as an event.
     for (item, times) in [("apple", 2), ("banana", 2), ("cherry", 2), ("damson", 2)] {
         let found = said.matches(item).count();

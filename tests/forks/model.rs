@@ -32,7 +32,7 @@ impl Random {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Copy {
+struct Mirror {
     records: Vec<Vec<u8>>,
     earliest: usize,
     max_records: Option<usize>,
@@ -41,7 +41,7 @@ struct Copy {
     deleted: bool,
 }
 
-impl Copy {
+impl Mirror {
     fn position(&self, offset: usize) -> Position {
         let bytes: usize = self.records.iter().take(offset).map(Vec::len).sum();
         Position {
@@ -64,7 +64,7 @@ struct Run {
     storage: StorageKind,
     fold_bytes: usize,
     broker: Broker,
-    model: BTreeMap<&'static str, Copy>,
+    model: BTreeMap<&'static str, Mirror>,
     written: u32,
 }
 
@@ -131,9 +131,9 @@ impl Run {
             "seed {}: {stream}",
             self.seed
         );
-        let copy = Copy {
+        let copy = Mirror {
             max_records,
-            ..Copy::default()
+            ..Mirror::default()
         };
         self.model.insert(stream, copy);
     }
@@ -179,11 +179,11 @@ impl Run {
         if sub > 0 {
             records.push(next.into_iter().take(sub).collect());
         }
-        let forked = Copy {
+        let forked = Mirror {
             records,
             earliest: copy.earliest,
             source: Some(source),
-            ..Copy::default()
+            ..Mirror::default()
         };
         self.model.insert(fork, forked);
         if let Some(copy) = self.model.get_mut(source) {
@@ -243,7 +243,7 @@ impl Run {
     fn collect(&mut self, stream: &'static str) {
         let mut next = Some(stream);
         while let Some(stream) = next.take() {
-            let dead = |copy: &Copy| copy.deleted && copy.forks == 0;
+            let dead = |copy: &Mirror| copy.deleted && copy.forks == 0;
             if !self.model.get(stream).is_some_and(dead) {
                 return;
             }

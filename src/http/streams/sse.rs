@@ -223,8 +223,9 @@ impl Feed {
         if up_to_date {
             self.rest = self.crowd.rest().map(|rest| Instant::now() + rest);
         }
-        // Between events, so that a reader who catches up for long is let go as well.
-        self.ended |= self.life.is_elapsed();
+        // Between events, so that a reader who catches up for long is let go as well. By the clock: the timer runs only while
+        // somebody waits for it.
+        self.ended |= Instant::now() >= self.life.deadline();
         Ok(out.freeze())
     }
 
@@ -287,7 +288,9 @@ fn check_position(query: &ReadQuery, first: &Step, next: Position) -> Result<(),
 /// The end of the text before `offset`: the beginning of a character there was held back by whoever sent it. Record by record,
 /// since records may be large, and no further than what retention left.
 async fn joint_before(broker: &Broker, stream: &StreamName, offset: Offset) -> Joint {
+    // One record is handed out however few bytes are asked for.
     let limits = ReadLimits {
+        max_bytes: 1,
         max_records: 1,
         ..ReadLimits::default()
     };
