@@ -72,8 +72,6 @@ pub struct Config {
     pub hot_tail_bytes_max: u64,
     /// All memory streams together.
     pub memory_streams_bytes_max: u64,
-    /// Page cache of the journal file.
-    pub journal_cache_bytes: u64,
     /// Page cache of the store file.
     pub store_cache_bytes: u64,
     /// Journal bytes that one fold aims at.
@@ -141,7 +139,6 @@ impl Config {
             stream_queue_bytes_max: from.bytes("stream_queue_bytes_max", QUEUE_BYTES_MIN)?,
             hot_tail_bytes_max: from.bytes("hot_tail_bytes_max", MIB)?,
             memory_streams_bytes_max: from.bytes("memory_streams_bytes_max", 0)?,
-            journal_cache_bytes: from.bytes("journal_cache_bytes", CACHE_BYTES_MIN)?,
             store_cache_bytes: from.bytes("store_cache_bytes", CACHE_BYTES_MIN)?,
             fold_bytes: from.bytes("fold_bytes", FOLD_BYTES_MIN)?,
             commit_bytes_max: from.bytes("commit_bytes_max", COMMIT_BYTES_MIN)?,

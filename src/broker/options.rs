@@ -35,8 +35,6 @@ pub struct BrokerOptions {
     pub fold_interval: Duration,
     /// Rows of deleted or trimmed streams that one fold removes at most; the next one goes on.
     pub removals_per_fold: usize,
-    /// Page cache of the journal.
-    pub journal_cache_bytes: usize,
     /// Page cache of the store.
     pub store_cache_bytes: usize,
     /// The most that streams in memory may hold together.
@@ -65,7 +63,6 @@ impl BrokerOptions {
             fold_bytes: 8 * MIB,
             fold_interval: Duration::from_secs(5),
             removals_per_fold: 1024,
-            journal_cache_bytes: 2 * MIB,
             store_cache_bytes: 16 * MIB,
             memory_streams_bytes_max: 64 * MIB,
             clock: Clock::System,
@@ -93,7 +90,6 @@ impl BrokerOptions {
             fold_bytes: self.fold_bytes,
             fold_interval: self.fold_interval,
             removals_per_fold: self.removals_per_fold.max(1),
-            journal_cache_bytes: self.journal_cache_bytes,
             store_cache_bytes: self.store_cache_bytes,
             memory_bytes_max: self.memory_streams_bytes_max,
         }

@@ -162,12 +162,6 @@ pub const KEYS: &[Key] = &[
         "Records of all memory streams together",
     ),
     key(
-        "journal_cache_bytes",
-        "2MiB",
-        "SIZE",
-        "Page cache of the journal file",
-    ),
-    key(
         "store_cache_bytes",
         "16MiB",
         "SIZE",

@@ -327,8 +327,7 @@ impl Committer {
         }
         let mut unfolded = self.shared.unfolded.lock();
         for (number, bytes) in (first_row..).zip(commit.finish()) {
-            unfolded.row_bytes += bytes.len();
-            unfolded.rows.push_back(Row {
+            unfolded.push(Row {
                 number,
                 bytes: bytes.clone(),
             });

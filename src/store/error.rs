@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::codec::CodecError;
 
-/// A failure of `journal.redb` or `store.redb`.
+/// A failure of `journal.log` or `store.redb`.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// redb reported a failure.
@@ -15,6 +15,23 @@ pub enum StoreError {
         /// What redb says.
         #[source]
         source: Box<redb::Error>,
+    },
+    /// The system reported a failure.
+    #[error("{file}: {source}")]
+    Io {
+        /// Which file.
+        file: &'static str,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file does not hold what was made durable.
+    #[error("{file} is damaged: {reason}: put the data directory back from a copy")]
+    Damaged {
+        /// Which file.
+        file: &'static str,
+        /// What does not match.
+        reason: String,
     },
     /// A row does not decode.
     #[error("{file}: a row is corrupt: {source}")]

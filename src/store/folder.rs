@@ -94,13 +94,12 @@ impl Folder {
         let mut rows = Vec::new();
         let mut bytes = 0;
         while bytes < options.fold_bytes {
-            let Some(row) = unfolded.rows.pop_front() else {
+            let Some(row) = unfolded.pop() else {
                 break;
             };
             bytes += row.bytes.len();
             rows.push(row);
         }
-        unfolded.row_bytes -= bytes;
         unfolded.held_bytes += bytes;
         (rows, unfolded.stop)
     }

@@ -1,28 +1,46 @@
-//! `journal.redb`: every commit, in order, until the folder has moved it to the store.
+//! `journal.log`: every commit, in order, until the folder has moved it to the store.
 //!
-//! One table, `rows`: monotonic row number -> encoded row (see [`super::codec`]). Rows are cut just under 64 KiB, since redb
-//! gives a value a power-of-two run of pages. Only the committer writes it. Commits are ordinary (no quick-repair): the
-//! file is small, and so is the walk over it after a crash.
+//! A file of blocks that is written over and over in place. Each commit is one [`frame`] with a checksum; where it goes is
+//! for the [`ring`] to say. The file is reached through redb's `StorageBackend`, as the store's file is, so that
+//! whatever stands in for a disk in tests stands in for both. Only the committer writes it.
 //!
-//! Invariant: rows up to the store's watermark are dead weight, removed a few per commit; rows past it are replayed.
+//! Why not redb: a transaction with one small row costs twice the time and three times the CPU of a write to a block that is there
+//! already and its sync (`docs/performance.md`), and nothing that a B-tree offers is needed to read rows once, in order.
+//!
+//! Invariants:
+//! - One commit is under way at a time, and the next one begins only when it is synced. So at most the last frame is torn, and
+//!   it was not confirmed: it is taken for absent. A damaged frame with others behind it is an error, never skipped.
+//! - Rows up to the store's watermark are dead, and their blocks are used again; rows past it are replayed.
 
+pub mod frame;
+pub mod ring;
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io;
 use std::path::Path;
 
+use ::ring::rand::{SecureRandom, SystemRandom};
 use bytes::Bytes;
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::StorageBackend;
+use redb::backends::FileBackend;
 
+use self::frame::{BLOCK, BLOCK_BYTES, FrameHeader, HEAD_BYTES, HEADER_BYTES, Salt};
+use self::ring::Ring;
 use super::error::StoreError;
 
 /// File name within the data directory.
-pub const FILE: &str = "journal.redb";
+pub const FILE: &str = "journal.log";
 
-/// One value per row, below redb's 64 KiB page run with room for the key and the page header.
+/// The most bytes in a row, but for a single run that is larger: with its key it just fills its pages in the store.
 pub const ROW_BYTES_MAX: usize = 65_536 - 512;
 
-const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
+/// How much a new part of the file is rounded up to. It is filled with zeros: a block that was written before is cheaper to sync
+/// than one that the file system has to find.
+const GROWTH_BYTES: u64 = 1 << 20;
 
-/// Dead rows removed by one commit, beyond one for each row it adds.
-const REMOVED_PER_COMMIT: usize = 8;
+/// Bytes handed to the file at a time.
+const WRITE_BYTES: usize = 256 << 10;
 
 /// A row that has been committed.
 #[derive(Clone, Debug)]
@@ -33,91 +51,291 @@ pub struct Row {
     pub bytes: Bytes,
 }
 
-/// The open journal.
-#[derive(Debug)]
-pub struct Journal {
-    database: Database,
-    next: u64,
-    /// First row that may still be in the file.
-    oldest: u64,
+impl Row {
+    /// About what it takes in the file: exactly, if it is a commit of its own.
+    pub fn bytes_in_file(&self) -> usize {
+        self.bytes.len().next_multiple_of(BLOCK)
+    }
 }
 
-fn failed<E: Into<redb::Error>>(error: E) -> StoreError {
-    StoreError::redb(FILE)(error.into())
+/// The open journal.
+pub struct Journal {
+    file: Box<dyn StorageBackend>,
+    salt: Salt,
+    ring: Ring,
+    next_row: u64,
+    /// What goes to the file next: whole blocks, so that no write needs to read.
+    buffer: Vec<u8>,
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal")
+            .field("next_row", &self.next_row)
+            .field("ring", &self.ring)
+            .finish_non_exhaustive()
+    }
+}
+
+fn failed(source: io::Error) -> StoreError {
+    StoreError::Io { file: FILE, source }
 }
 
 impl Journal {
-    /// Opens or creates the journal in `directory`.
-    pub fn open(directory: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
-        let database =
-            super::open_database(Builder::new().set_cache_size(cache_bytes), directory, FILE)?;
-        let write = database.begin_write().map_err(failed)?;
-        let (oldest, next) = {
-            let rows = write.open_table(ROWS).map_err(failed)?;
-            let first = rows.first().map_err(failed)?.map(|(key, _)| key.value());
-            let last = rows.last().map_err(failed)?.map(|(key, _)| key.value());
-            (first.unwrap_or(1), last.map_or(1, |last| last + 1))
-        };
-        write.commit().map_err(failed)?;
-        Ok(Self {
-            database,
-            next,
-            oldest,
-        })
+    /// Opens or creates the journal in `directory`. Whoever does so holds the lock of the store beside it.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(directory.join(FILE)).map_err(failed)?;
+        let file = FileBackend::new(file).map_err(|error| StoreError::redb(FILE)(error.into()))?;
+        Self::on(Box::new(file))
     }
 
-    /// Row numbers go on after `watermark` even if the journal file was lost or emptied.
-    pub fn skip_to(&mut self, watermark: u64) {
-        let empty = self.oldest == self.next;
-        self.next = self.next.max(watermark.saturating_add(1));
-        if empty {
-            self.oldest = self.next;
-        }
+    /// Opens or creates the journal in `file`.
+    pub fn on(file: Box<dyn StorageBackend>) -> Result<Self, StoreError> {
+        let length = file.len().map_err(failed)?;
+        let salt = match read_head(&*file, length)? {
+            Some(salt) => salt,
+            // Before there is a head that is durable, the file does not grow past its block.
+            None if length <= BLOCK_BYTES => create(&*file)?,
+            None => return Err(damaged("its head does not match its checksum".to_owned())),
+        };
+        Ok(Self {
+            ring: Ring::new(length - length % BLOCK_BYTES),
+            file,
+            salt,
+            next_row: 1,
+            buffer: Vec::new(),
+        })
     }
 
     /// The number the next row gets.
     pub fn next_row(&self) -> u64 {
-        self.next
+        self.next_row
     }
 
-    /// Reads the rows past `watermark`, in order.
+    /// Reads the rows past `watermark`, in order; commits go on behind them. Once, before the first commit.
+    ///
+    /// # Errors
+    /// If a commit is missing or damaged that is not the last one.
     pub fn replay(
-        &self,
+        &mut self,
         watermark: u64,
         mut each: impl FnMut(Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let read = self.database.begin_read().map_err(failed)?;
-        let rows = read.open_table(ROWS).map_err(failed)?;
-        for row in rows.range(watermark + 1..).map_err(failed)? {
-            let (number, bytes) = row.map_err(failed)?;
-            each(Row {
-                number: number.value(),
-                bytes: Bytes::copy_from_slice(bytes.value()),
-            })?;
+        self.next_row = watermark.saturating_add(1);
+        for (start, header) in self.frames()? {
+            if header.last_row() < self.next_row {
+                continue;
+            }
+            if header.first_row > self.next_row {
+                return Err(damaged(format!(
+                    "row {} is missing or does not match its checksum, and row {} follows it",
+                    self.next_row, header.first_row
+                )));
+            }
+            let Some(rows) = self.read_rows(start, &header)? else {
+                continue;
+            };
+            for (number, bytes) in (header.first_row..).zip(rows) {
+                if number >= self.next_row {
+                    each(Row { number, bytes })?;
+                }
+            }
+            self.next_row = header.last_row() + 1;
+            let bytes = header.blocks_bytes();
+            self.ring.found(header.last_row(), start, bytes);
         }
         Ok(())
     }
 
-    /// Makes `rows` durable, in one transaction with one fsync; removes some rows up to `watermark` on the way.
+    /// Makes `rows` durable, all or none, with one sync. Blocks of rows up to `watermark` may be written over.
     ///
     /// After an error nothing may be assumed of the file until it is opened again.
+    ///
+    /// # Panics
+    /// If the rows take 4 GiB together: the write queues are bounded far below.
     pub fn commit(&mut self, rows: &[Bytes], watermark: u64) -> Result<(), StoreError> {
-        let write = self.database.begin_write().map_err(failed)?;
-        {
-            let mut table = write.open_table(ROWS).map_err(failed)?;
-            for (number, row) in (self.next..).zip(rows) {
-                table.insert(number, row.as_ref()).map_err(failed)?;
-            }
-            let dead_end = watermark
-                .saturating_add(1)
-                .min(self.oldest + (rows.len() + REMOVED_PER_COMMIT) as u64);
-            while self.oldest < dead_end {
-                table.remove(self.oldest).map_err(failed)?;
-                self.oldest += 1;
-            }
-        }
-        write.commit().map_err(failed)?;
-        self.next += rows.len() as u64;
+        let lengths: Vec<u8> = rows
+            .iter()
+            .flat_map(|row| length(row).to_be_bytes())
+            .collect();
+        let body_bytes = lengths.len() + rows.iter().map(Bytes::len).sum::<usize>();
+        let checksum = rows
+            .iter()
+            .fold(frame::checksum(&self.salt, &lengths), |checksum, row| {
+                crc32c::crc32c_append(checksum, row)
+            });
+        let header = FrameHeader {
+            first_row: self.next_row,
+            rows: u32::try_from(rows.len()).expect("a commit has far fewer rows"),
+            body_bytes: u32::try_from(body_bytes).expect("a commit is bounded far below 4 GiB"),
+            body_checksum: checksum,
+        };
+        self.ring.release(watermark);
+        let start = self.ring.place(header.blocks_bytes());
+        let header_bytes = header.encode(&self.salt);
+        let parts = [&header_bytes[..], &lengths];
+        let parts = parts.into_iter().chain(rows.iter().map(Bytes::as_ref));
+        self.grow(start + header.blocks_bytes()).map_err(failed)?;
+        self.write(start, parts).map_err(failed)?;
+        self.file.sync_data().map_err(failed)?;
+        self.ring.take(header.last_row(), header.blocks_bytes());
+        self.next_row = header.last_row() + 1;
         Ok(())
     }
+
+    /// Writes `parts` back to back from `start` on, and zeros up to the end of the block.
+    fn write<'a>(&mut self, start: u64, parts: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
+        let mut at = start;
+        for mut part in parts {
+            while !part.is_empty() {
+                let room = WRITE_BYTES - self.buffer.len();
+                let (now, later) = part.split_at(part.len().min(room));
+                self.buffer.extend_from_slice(now);
+                part = later;
+                if self.buffer.len() == WRITE_BYTES {
+                    at = self.flush(at)?;
+                }
+            }
+        }
+        let padded = self.buffer.len().next_multiple_of(BLOCK);
+        self.buffer.resize(padded, 0);
+        self.flush(at)?;
+        Ok(())
+    }
+
+    fn flush(&mut self, at: u64) -> io::Result<u64> {
+        if !self.buffer.is_empty() {
+            self.file.write(at, &self.buffer)?;
+        }
+        let end = at + self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(end)
+    }
+
+    /// Lets the file end at least at `needed`, some zeros further on.
+    fn grow(&mut self, needed: u64) -> io::Result<()> {
+        if needed <= self.ring.end() {
+            return Ok(());
+        }
+        let end = needed.next_multiple_of(GROWTH_BYTES);
+        self.file.set_len(end)?;
+        let zeros = vec![0; WRITE_BYTES];
+        let mut at = needed;
+        while at < end {
+            let now = zeros
+                .len()
+                .min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            self.file.write(at, zeros.get(..now).unwrap_or(&zeros))?;
+            at += now as u64;
+        }
+        self.ring.grown(end);
+        Ok(())
+    }
+
+    /// The frames that are to be seen in the file, by their first rows. Dead ones are among them, and torn ones.
+    fn frames(&self) -> Result<Vec<(u64, FrameHeader)>, StoreError> {
+        let mut found = Vec::new();
+        let mut at = ring::FRONT;
+        let mut bytes = [0; HEADER_BYTES];
+        while at + BLOCK_BYTES <= self.ring.end() {
+            self.file.read(at, &mut bytes).map_err(failed)?;
+            let header = FrameHeader::decode(&bytes, &self.salt);
+            let end = header.map_or(0, |header| at + header.blocks_bytes());
+            match header {
+                Some(header) if end <= self.ring.end() => {
+                    found.push((at, header));
+                    at = end;
+                }
+                _ => at += BLOCK_BYTES,
+            }
+        }
+        found.sort_by_key(|(_, header)| header.first_row);
+        Ok(found)
+    }
+
+    /// The rows of a frame, if it is there whole.
+    fn read_rows(
+        &self,
+        start: u64,
+        header: &FrameHeader,
+    ) -> Result<Option<Vec<Bytes>>, StoreError> {
+        let mut at = start + HEADER_BYTES as u64;
+        let end = at + u64::from(header.body_bytes);
+        let table = u64::from(header.rows) * 4;
+        if at + table > end {
+            return Ok(None);
+        }
+        let lengths = self.read(at, table)?;
+        at += table;
+        let mut checksum = frame::checksum(&self.salt, &lengths);
+        let mut rows = Vec::with_capacity(lengths.len() / 4);
+        for length in lengths.chunks_exact(4) {
+            let length = length
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+            if at + length > end {
+                return Ok(None);
+            }
+            let row = self.read(at, length)?;
+            at += length;
+            checksum = crc32c::crc32c_append(checksum, &row);
+            rows.push(Bytes::from(row));
+        }
+        let whole = at == end && checksum == header.body_checksum;
+        Ok(whole.then_some(rows))
+    }
+
+    fn read(&self, at: u64, bytes: u64) -> Result<Vec<u8>, StoreError> {
+        let mut read = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
+        self.file.read(at, &mut read).map_err(failed)?;
+        Ok(read)
+    }
 }
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if let Err(error) = self.file.close() {
+            tracing::warn!(%error, file = FILE, "closing failed");
+        }
+    }
+}
+
+fn length(row: &Bytes) -> u32 {
+    u32::try_from(row.len()).expect("a row is bounded by the largest record")
+}
+
+fn read_head(file: &dyn StorageBackend, length: u64) -> Result<Option<Salt>, StoreError> {
+    if length < HEAD_BYTES as u64 {
+        return Ok(None);
+    }
+    let mut head = [0; HEAD_BYTES];
+    file.read(0, &mut head).map_err(failed)?;
+    Ok(frame::decode_head(&head))
+}
+
+/// Begins a new file, and makes that durable: only then may it grow.
+fn create(file: &dyn StorageBackend) -> Result<Salt, StoreError> {
+    let mut salt = Salt::default();
+    SystemRandom::new()
+        .fill(&mut salt)
+        .map_err(|::ring::error::Unspecified| {
+            failed(io::Error::other("the system has no random bytes"))
+        })?;
+    let mut block = [0; BLOCK];
+    for (to, from) in block.iter_mut().zip(frame::encode_head(&salt)) {
+        *to = from;
+    }
+    file.set_len(0).map_err(failed)?;
+    file.write(0, &block).map_err(failed)?;
+    file.sync_data().map_err(failed)?;
+    Ok(salt)
+}
+
+fn damaged(reason: String) -> StoreError {
+    StoreError::Damaged { file: FILE, reason }
+}
+
+#[cfg(test)]
+mod tests;

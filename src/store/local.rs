@@ -1,4 +1,4 @@
-//! A store on this machine: two redb files with their threads, or memory alone. Built from the parts of this folder.
+//! A store on this machine: a journal and a redb file with their threads, or memory alone. Built from the parts of this folder.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -44,8 +44,6 @@ pub struct LocalOptions {
     pub fold_interval: Duration,
     /// Rows of deleted or trimmed streams that one fold removes at most; the next one goes on. At least 1.
     pub removals_per_fold: usize,
-    /// redb's page cache for the journal.
-    pub journal_cache_bytes: usize,
     /// redb's page cache for the store.
     pub store_cache_bytes: usize,
     /// The most that streams in memory may hold together; then appends are refused. Only without a directory.
@@ -78,20 +76,19 @@ impl LocalStore {
             Some(directory) => {
                 create_directory(directory)?;
                 let chunks = ChunkStore::open(directory, options.store_cache_bytes)?;
-                let mut journal = Journal::open(directory, options.journal_cache_bytes)?;
+                let journal = Journal::open(directory)?;
                 sync_directory(directory)?;
                 let facts = chunks.facts()?;
-                journal.skip_to(facts.watermark);
                 Some((chunks, journal, facts))
             }
             None => None,
         };
-        let (chunks, journal, facts) = match files {
+        let (chunks, mut journal, facts) = match files {
             Some((chunks, journal, facts)) => (Some(chunks), Some(journal), facts),
             None => (None, None, Facts::default()),
         };
         let shared = Arc::new(shared(options, clock, metrics, readiness, chunks, facts));
-        let (next_id, newest) = match &journal {
+        let (next_id, newest) = match &mut journal {
             Some(journal) => recover(&shared, journal, facts)?,
             None => (StreamId(1), Timestamp::default()),
         };
@@ -223,7 +220,7 @@ fn shared(
 
 fn recover(
     shared: &Shared,
-    journal: &Journal,
+    journal: &mut Journal,
     facts: Facts,
 ) -> Result<(StreamId, Timestamp), StoreError> {
     shared.readiness.send_replace(Readiness::Starting {

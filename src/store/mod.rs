@@ -1,7 +1,7 @@
 //! What is on disk, and the threads that put it there.
 //!
 //! ```text
-//!  write queues ─▶ committer ─▶ journal.redb ─(rows)─▶ folder ─▶ store.redb
+//!  write queues ─▶ committer ─▶ journal.log ──(rows)─▶ folder ─▶ store.redb
 //!                     │ durable                                      │
 //!                     └─▶ live views, hot tail ◀──── released ───────┘
 //! ```

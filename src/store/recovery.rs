@@ -28,7 +28,7 @@ pub(super) struct Recovered {
 /// Brings `shared` to the state of the last durable commit.
 pub(super) fn replay(
     shared: &Shared,
-    journal: &Journal,
+    journal: &mut Journal,
     facts: Facts,
 ) -> Result<Recovered, StoreError> {
     let mut replay = Replay {
@@ -39,7 +39,6 @@ pub(super) fn replay(
             newest: facts.newest_commit_at,
             rows: 0,
         },
-        last_row: facts.watermark,
     };
     journal.replay(facts.watermark, |row| replay.row(row))?;
     replay.publish();
@@ -50,20 +49,10 @@ struct Replay<'a> {
     shared: &'a Shared,
     streams: HashMap<StreamId, Arc<Stream>>,
     recovered: Recovered,
-    /// Rows follow each other without a gap from the watermark on: a store and a journal that do not belong together show here.
-    last_row: u64,
 }
 
 impl Replay<'_> {
     fn row(&mut self, row: Row) -> Result<(), StoreError> {
-        let expected = self.last_row + 1;
-        if row.number != expected {
-            return Err(missing(
-                journal::FILE,
-                format!("row {expected}, before row {}", row.number),
-            ));
-        }
-        self.last_row = row.number;
         let corrupt = |source| StoreError::Corrupt {
             file: journal::FILE,
             source,
@@ -74,8 +63,7 @@ impl Replay<'_> {
         }
         self.recovered.rows += 1;
         let mut unfolded = self.shared.unfolded.lock();
-        unfolded.row_bytes += row.bytes.len();
-        unfolded.rows.push_back(row);
+        unfolded.push(row);
         Ok(())
     }
 

@@ -58,9 +58,11 @@ impl Readiness {
 #[derive(Debug, Default)]
 pub(crate) struct Unfolded {
     /// Rows the folder has not taken. Committer pushes, folder pops.
-    pub rows: VecDeque<Row>,
+    rows: VecDeque<Row>,
     /// Bytes of those rows.
     pub row_bytes: usize,
+    /// What they take in the journal's file, where small commits take more than they hold.
+    file_bytes: usize,
     /// Bytes of rows the folder has taken but that are still in memory.
     pub held_bytes: usize,
     /// The folder shall fold what there is and end.
@@ -68,14 +70,32 @@ pub(crate) struct Unfolded {
 }
 
 impl Unfolded {
-    /// Enough is there for a fold, or the budget is spent: then a fold, even of nothing, makes room.
-    pub fn wants_fold(&self, options: &LocalOptions) -> bool {
-        self.row_bytes >= options.fold_bytes || self.is_over(options)
+    /// Hands a row to the folder.
+    pub fn push(&mut self, row: Row) {
+        self.row_bytes += row.bytes.len();
+        self.file_bytes += row.bytes_in_file();
+        self.rows.push_back(row);
     }
 
-    /// More is in memory than may be: appends wait.
+    /// Takes the oldest row.
+    pub fn pop(&mut self) -> Option<Row> {
+        let row = self.rows.pop_front()?;
+        self.row_bytes -= row.bytes.len();
+        self.file_bytes -= row.bytes_in_file();
+        Some(row)
+    }
+
+    /// Enough is there for a fold, or the budget is spent: then a fold, even of nothing, makes room.
+    pub fn wants_fold(&self, options: &LocalOptions) -> bool {
+        self.row_bytes >= options.fold_bytes
+            || self.file_bytes >= options.hot_tail_bytes_max
+            || self.is_over(options)
+    }
+
+    /// More is in memory than may be, or twice that in the journal's file: appends wait.
     pub fn is_over(&self, options: &LocalOptions) -> bool {
         self.row_bytes + self.held_bytes > options.hot_tail_bytes_max
+            || self.file_bytes > 2 * options.hot_tail_bytes_max
     }
 }
 

@@ -269,7 +269,7 @@ impl Run {
             return;
         }
         let copy = tempfile::tempdir().expect("a temporary directory can be made");
-        for file in ["journal.redb", "store.redb"] {
+        for file in ["journal.log", "store.redb"] {
             let from = self.directory.path().join(file);
             std::fs::copy(from, copy.path().join(file)).expect("copied");
         }

@@ -104,7 +104,6 @@ pub(super) fn broker(
         commit_bytes_max: size(config.commit_bytes_max),
         hot_tail_bytes_max: size(config.hot_tail_bytes_max),
         fold_bytes: size(config.fold_bytes),
-        journal_cache_bytes: size(config.journal_cache_bytes),
         store_cache_bytes: size(config.store_cache_bytes),
         memory_streams_bytes_max: size(config.memory_streams_bytes_max),
         metrics,

@@ -1,0 +1,181 @@
+//! The journal over real files: what comes back after each end it may meet.
+
+use std::os::unix::fs::FileExt;
+
+use super::*;
+
+/// A journal in a directory of its own, and the rows that were committed.
+struct Run {
+    directory: tempfile::TempDir,
+    committed: Vec<Bytes>,
+}
+
+impl Run {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().expect("a directory"),
+            committed: Vec::new(),
+        }
+    }
+
+    /// Opens the journal; the rows past `watermark` are those that were committed.
+    fn open(&self, watermark: u64) -> Journal {
+        let (journal, found) = self.try_open(watermark).expect("the journal opens");
+        assert_eq!(journal.next_row(), self.committed.len() as u64 + 1);
+        let from = usize::try_from(watermark).expect("a small number");
+        assert_eq!(found, self.committed[from..]);
+        journal
+    }
+
+    fn try_open(&self, watermark: u64) -> Result<(Journal, Vec<Bytes>), StoreError> {
+        let mut journal = Journal::open(self.directory.path())?;
+        let (mut rows, mut next) = (Vec::new(), watermark + 1);
+        journal.replay(watermark, |row| {
+            assert_eq!(row.number, next, "rows come in order");
+            next += 1;
+            rows.push(row.bytes);
+            Ok(())
+        })?;
+        Ok((journal, rows))
+    }
+
+    fn commit(&mut self, journal: &mut Journal, rows: &[Bytes], watermark: u64) {
+        journal.commit(rows, watermark).expect("it commits");
+        self.committed.extend_from_slice(rows);
+    }
+
+    fn length(&self) -> u64 {
+        let about = std::fs::metadata(self.directory.path().join(FILE));
+        about.expect("the file is there").len()
+    }
+
+    /// Flips a bit of the file.
+    fn flip(&self, at: u64) {
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .write(true)
+            .open(self.directory.path().join(FILE));
+        let file = file.expect("the file is there");
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).expect("within the file");
+        byte[0] ^= 0x10;
+        file.write_all_at(&byte, at).expect("it can be written");
+    }
+}
+
+fn row(length: usize, fill: u8) -> Bytes {
+    Bytes::from(vec![fill; length])
+}
+
+#[test]
+fn rows_come_back_from_the_watermark_on() {
+    let mut run = Run::new();
+    let mut journal = run.open(0);
+    run.commit(&mut journal, &[row(10, 1), row(70_000, 2)], 0);
+    run.commit(&mut journal, &[row(1, 3)], 0);
+    drop(journal);
+    for watermark in 0..=3 {
+        drop(run.open(watermark));
+    }
+}
+
+#[test]
+fn a_torn_last_commit_is_absent_and_its_place_is_used_again() {
+    let mut run = Run::new();
+    let mut journal = run.open(0);
+    run.commit(&mut journal, &[row(100, 1)], 0);
+    let torn = [row(20_000, 2), row(20_000, 3)];
+    journal.commit(&torn, 0).expect("it commits");
+    drop(journal);
+    let second = 2 * BLOCK_BYTES;
+    for at in [
+        second + 5,
+        second + HEADER_BYTES as u64 + 1,
+        second + 30_000,
+    ] {
+        run.flip(at);
+        drop(run.open(0));
+        run.flip(at);
+    }
+    run.flip(second + 30_000);
+    let mut journal = run.open(0);
+    run.commit(&mut journal, &[row(9, 4)], 0);
+    drop(journal);
+    drop(run.open(0));
+}
+
+#[test]
+fn a_damaged_commit_with_others_behind_it_is_an_error() {
+    let mut run = Run::new();
+    let mut journal = run.open(0);
+    for fill in 1..=3 {
+        run.commit(&mut journal, &[row(100, fill)], 0);
+    }
+    drop(journal);
+    for at in [2 * BLOCK_BYTES + 2, 2 * BLOCK_BYTES + 80] {
+        run.flip(at);
+        let error = run.try_open(0).expect_err("row 2 is damaged");
+        assert!(error.to_string().contains("row 2 is missing"), "{error}");
+        drop(run.open(2));
+        run.flip(at);
+    }
+}
+
+#[test]
+fn a_damaged_head_is_an_error_and_an_empty_file_is_a_new_journal() {
+    let mut run = Run::new();
+    let mut journal = run.open(0);
+    run.commit(&mut journal, &[row(100, 1)], 0);
+    drop(journal);
+    run.flip(9);
+    let error = run.try_open(0).expect_err("the head is damaged");
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    for length in [0, 17, BLOCK_BYTES] {
+        let other = Run::new();
+        let path = other.directory.path().join(FILE);
+        std::fs::write(path, vec![0; usize::try_from(length).expect("small")])
+            .expect("it is written");
+        drop(other.open(0));
+    }
+}
+
+#[test]
+fn a_commit_larger_than_the_buffer_comes_back() {
+    let mut run = Run::new();
+    let mut journal = run.open(0);
+    let rows: Vec<Bytes> = (0..50).map(|fill| row(ROW_BYTES_MAX, fill)).collect();
+    run.commit(&mut journal, &rows, 0);
+    drop(journal);
+    drop(run.open(0));
+}
+
+#[test]
+fn laps_over_folded_rows_come_back_and_the_file_stays_small() {
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut run = Run::new();
+        let (mut journal, mut watermark) = (run.open(0), 0);
+        for _ in 0..300 {
+            let rows: Vec<Bytes> = (0..random.usize(1..4))
+                .map(|_| row(random.usize(1..40_000), random.u8(..)))
+                .collect();
+            run.commit(&mut journal, &rows, watermark);
+            let committed = run.committed.len() as u64;
+            match random.u8(..20) {
+                // Up to some 20 rows stay.
+                0..5 => watermark = watermark.max(committed.saturating_sub(random.u64(..20))),
+                5 => {
+                    drop(journal);
+                    journal = run.open(watermark);
+                }
+                _ => {}
+            }
+        }
+        assert!(
+            run.length() <= 8 << 20,
+            "seed {seed}: {} bytes",
+            run.length()
+        );
+    }
+}
