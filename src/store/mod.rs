@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - [`codec`]: the bytes of rows; pure.
-//! - [`journal`] and [`chunks`]: the two redb files.
+//! - [`journal`] and [`chunks`]: the two files, one of blocks written over in place, one of redb.
 //! - `commit` and `committer`: what one group commit holds, and the thread that decides, commits, publishes and confirms.
 //! - `folder`: the thread that moves journal rows into the store in bulk.
 //! - `recovery`: what start-up replays. `timers`: what runs by the clock.
