@@ -1,6 +1,6 @@
 # Developer commands. `make` alone lists them. Each is a plain cargo command underneath.
 
-.PHONY: help test lint doc deny bench peers fuzz ci
+.PHONY: help test lint doc deny bench figures peers fuzz ci
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/'
@@ -24,6 +24,9 @@ bench: ## micro-benchmarks
 
 peers: ## the same workloads against NATS and Redis, in one run (ARGS="--quick"; --help lists more)
 	cargo run --release --manifest-path benches/peers/Cargo.toml -- $(ARGS)
+
+figures: ## every workload that has a goal, with the goal beside the figure (a quarter of an hour)
+	cargo run --release --bin streamkeeper -- bench all
 
 fuzz: ## fuzz the frame parser for a minute each (needs cargo-fuzz and a nightly toolchain)
 	cd protocol && cargo +nightly fuzz run raw -- -max_total_time=60

@@ -24,6 +24,13 @@ fn bench_of(workload: &[&str], arguments: &[&str]) -> serde_json::Value {
     report
 }
 
+#[track_caller]
+fn number(report: &serde_json::Value, pointer: &str) -> f64 {
+    let found = report.pointer(pointer).and_then(serde_json::Value::as_f64);
+    assert!(found.is_some(), "no number at {pointer}: {report}");
+    found.unwrap_or_default()
+}
+
 #[test]
 fn append_counts_every_record_in_each_of_its_ways() {
     let ways: [&[&str]; 3] = [&[], &["--producer"], &["--batch", "10", "--in-flight", "8"]];
@@ -52,12 +59,19 @@ fn append_keeps_to_its_rate() {
 
 #[test]
 fn serial_compares_itself_with_the_raw_machine() {
-    let report = bench("serial", &["--count", "100", "--raw", "."]);
-    assert_eq!(report["phases"][0]["count"], 100);
-    assert!(
-        report["facts"]["append_to_raw_ratio"].as_f64() > Some(0.0),
-        "{report}"
-    );
+    for raw in [&[][..], &["--raw", "."]] {
+        let report = bench("serial", &[&["--count", "20"], raw].concat());
+        assert_eq!(report["phases"][0]["count"], 20);
+        let (sync, round_trip) = (
+            number(&report, "/facts/raw_write_and_sync_p50"),
+            number(&report, "/facts/raw_round_trip_p50"),
+        );
+        let append = number(&report, "/phases/0/latency_seconds/p50");
+        let ratio = number(&report, "/facts/append_to_raw_ratio");
+        assert!(sync > 0.0 && round_trip > 0.0, "{report}");
+        let expected = append / (sync + round_trip);
+        assert!((ratio / expected - 1.0).abs() < 0.01, "{report}");
+    }
 }
 
 #[test]
@@ -87,7 +101,16 @@ fn catch_up_reads_all_it_wrote() {
         &["--bytes", "1MiB", "--subscribers", "2", "--unix"],
     );
     assert_eq!(report["phases"][0]["count"], 4096);
-    assert_eq!(report["phases"][1]["count"], 8192);
+    assert_eq!(report["phases"][1]["count"], 8192, "from the cache");
+    assert_eq!(report["phases"][2]["count"], 8192, "from the disk");
+    for (from, unit) in [
+        ("cache", "records read, cached"),
+        ("disk", "records read, from disk"),
+    ] {
+        let report = bench("catch-up", &["--bytes", "64KiB", "--from", from]);
+        assert_eq!(report["phases"][1]["unit"], unit);
+        assert_eq!(report["phases"].as_array().map(Vec::len), Some(2));
+    }
 }
 
 #[test]
@@ -95,6 +118,142 @@ fn streams_makes_them_all() {
     let report = bench("streams", &["--streams", "300", "--connections", "3"]);
     assert_eq!(report["phases"][0]["count"], 300);
     assert_eq!(report["phases"][1]["count"], 300);
+    let both = number(&report, "/facts/create_and_append");
+    let each = |phase| number(&report, &format!("/phases/{phase}/seconds"));
+    assert!((both - each(0) - each(1)).abs() < 1e-6, "{report}");
+}
+
+#[test]
+fn append_fills_the_store_first_and_counts_only_what_comes_after() {
+    let counted = ["--count", "100", "--streams", "2", "--prefill", "1MiB"];
+    let report = bench("append", &counted);
+    assert_eq!(report["phases"][0]["count"], 100);
+    assert!(number(&report, "/broker/usage/data_bytes") > f64::from(1 << 20));
+}
+
+#[test]
+fn connections_are_opened_and_weighed() {
+    let report = bench("connections", &["--connections", "50", "--settle", "1ms"]);
+    assert_eq!(report["phases"][0]["count"], 50);
+    assert!(
+        number(&report, "/facts/memory_per_connection_bytes") > 0.0,
+        "{report}"
+    );
+}
+
+#[test]
+fn start_tells_when_the_broker_serves_empty_and_filled() {
+    let report = bench("start", &["--settle", "1ms"]);
+    let ready = number(&report, "/facts/ready");
+    assert!(ready > 0.0, "{report}");
+    assert_eq!(
+        report.pointer("/facts/ready"),
+        report.pointer("/broker/usage/ready_seconds")
+    );
+    assert!(number(&report, "/facts/idle_rss_bytes") > 0.0, "{report}");
+
+    let filled = ["--streams", "300", "--touched", "30", "--settle", "1ms"];
+    let report = bench("start", &filled);
+    assert_eq!(report["phases"][0]["count"], 30, "first appends");
+    assert_eq!(report["phases"][1]["count"], 30, "next appends");
+    for fact in ["ready_after_drain", "ready_after_kill"] {
+        assert!(number(&report, &format!("/facts/{fact}")) > 0.0, "{report}");
+    }
+}
+
+#[test]
+fn a_workload_that_restarts_its_broker_refuses_one_that_was_named() {
+    let broker = Broker::start();
+    for workload in [
+        &["start"][..],
+        &["catch-up", "--bytes", "1KiB", "--from", "disk"],
+    ] {
+        let ran = broker.run(&[&["bench"], workload, &["--server", &broker.address]].concat());
+        let stderr = ran.fails(2);
+        assert!(stderr.contains("--server"), "{stderr}");
+    }
+}
+
+#[test]
+fn rounds_are_told_by_their_medians() {
+    let report = bench("append", &["--count", "200", "--rounds", "3"]);
+    assert_eq!(report["rounds"], 3);
+    assert_eq!(report["phases"][0]["count"], 200);
+    let text = run(&["bench", "append", "--count", "200", "--rounds", "2"]).ok();
+    assert!(text.contains("medians of 2 rounds"), "{text}");
+}
+
+#[test]
+fn growth_compares_what_a_record_costs_where_there_is_more() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let dir = directory.path().to_str().expect("a UTF-8 path");
+    let tiny = [
+        "--most",
+        "10",
+        "--rate",
+        "2000",
+        "--duration",
+        "200ms",
+        "--rounds",
+        "1",
+    ];
+    let told = ["--store", "64KiB", "--dir", dir, "--json"];
+    let report = run(&[&["bench", "growth"], &tiny[..], &told].concat()).json();
+    for (dimension, at) in [
+        ("streams", vec!["1", "10"]),
+        ("connections", vec!["1", "10"]),
+        ("store", vec!["0B", "64KiB"]),
+    ] {
+        let grown = &report["dimensions"][dimension];
+        let steps = grown["steps"].as_array().expect("steps");
+        let found: Vec<_> = steps
+            .iter()
+            .filter_map(|step| step["at"].as_str())
+            .collect();
+        assert_eq!(found, at, "{report}");
+        for step in steps {
+            assert!(number(step, "/broker_cpu_per_record") > 0.0, "{report}");
+        }
+        assert!(number(grown, "/dearest_over_cheapest") >= 1.0, "{report}");
+    }
+}
+
+#[test]
+fn all_compares_every_row_with_its_goal() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let dir = directory.path().to_str().expect("a UTF-8 path");
+    let report = run(&["bench", "all", "--small", "--json", "--dir", dir]).json();
+    let figures = report["figures"].as_array().expect("figures");
+    let rows: std::collections::BTreeSet<_> = figures
+        .iter()
+        .filter_map(|figure| figure["row"].as_str())
+        .collect();
+    assert_eq!(rows.len(), 15, "{rows:?}");
+    for figure in figures {
+        assert!(
+            figure["value"].is_number() && figure["goal"].is_number(),
+            "{figure}"
+        );
+        assert!(figure["met"].is_boolean(), "{figure}");
+    }
+    let missing: Vec<_> = figures
+        .iter()
+        .filter(|figure| figure["figure"] == "missing")
+        .collect();
+    assert_eq!(missing.len(), 2);
+    assert!(
+        missing.iter().all(|figure| figure["met"] == true),
+        "{missing:?}"
+    );
+
+    let text = run(&["bench", "all", "--small", "--only", "start", "--dir", dir]).ok();
+    for part in ["streamkeeper bench start", "goal: at most", "memory"] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let left = std::fs::read_dir(directory.path())
+        .expect("readable")
+        .count();
+    assert_eq!(left, 0, "the data of the started brokers stays behind");
 }
 
 #[test]

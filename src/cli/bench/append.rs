@@ -13,10 +13,12 @@ use streamkeeper_client::{
 use tokio::sync::mpsc;
 
 use super::broker::{Broker, stream_name};
+use super::fill::fill;
 use super::measure::{Budget, Extent, Latencies, Pace, RunClock, nanos, payload, together};
 use super::progress::{self, Goal};
 use super::report::{Phase, Report};
 use crate::cli::failure::Failure;
+use crate::config::ByteCount;
 
 /// Append as fast as possible, or at a rate, from many connections to many streams
 #[derive(Clone, Debug, Args)]
@@ -53,6 +55,10 @@ pub(super) struct Append {
     #[arg(long)]
     memory: bool,
 
+    /// Fill the store with this much before, as in 10GiB, over the same streams
+    #[arg(long, value_name = "SIZE", default_value = "0B")]
+    prefill: ByteCount,
+
     /// Leave this much at the beginning out of the numbers
     #[arg(long, value_name = "TIME", default_value = "1s")]
     warm_up: humantime::Duration,
@@ -81,6 +87,8 @@ struct Run {
 impl Append {
     pub(super) async fn run(self, broker: &Broker) -> Result<Report, Failure> {
         let names = self.create_streams(broker).await?;
+        self.prefill(broker, &names).await?;
+        let before = broker.usage();
         // With a count of operations, each of them counts.
         let warm_up = if self.extent.count.is_some() {
             Duration::ZERO
@@ -105,7 +113,12 @@ impl Append {
         let goal = Goal::of(run.plan.extent, warm_up);
         let seen = || run.latencies.seen();
         progress::show("append", goal, seen, together(connections)).await?;
-        Ok(run.report())
+        let report = run.report();
+        if !broker.is_spawned() {
+            return Ok(report);
+        }
+        let each = run.per_record(broker.usage().cpu.saturating_sub(before.cpu));
+        Ok(report.time("broker_cpu_per_record", each))
     }
 
     async fn create_streams(&self, broker: &Broker) -> Result<Vec<String>, Failure> {
@@ -120,6 +133,30 @@ impl Append {
             created.map_err(Failure::during("creating the streams"))?;
         }
         Ok(names)
+    }
+
+    /// Fills the streams one after the other.
+    async fn prefill(&self, broker: &Broker, names: &[String]) -> Result<(), Failure> {
+        let records = self.prefill.0 / self.record_bytes.max(1) as u64;
+        let each = records / names.len().max(1) as u64;
+        if each == 0 {
+            return Ok(());
+        }
+        let filled = Latencies::new()?;
+        let client = broker.connect().await?;
+        let filling = async {
+            for name in names {
+                fill(&client, name, each, self.record_bytes, &filled).await?;
+            }
+            Ok::<(), Failure>(())
+        };
+        progress::show(
+            "filling",
+            Goal::Operations(records),
+            || filled.seen(),
+            filling,
+        )
+        .await
     }
 }
 
@@ -142,7 +179,8 @@ impl Run {
     }
 
     async fn connection(self: Arc<Self>, client: Client, index: u64) -> Result<(), Failure> {
-        let pace = Pace::new(self.clock, self.plan.rate, self.plan.connections);
+        let connections = self.plan.connections;
+        let pace = Pace::new(self.clock, self.plan.rate, connections).staggered(index, connections);
         if self.plan.producer {
             self.produce(&client, index, pace).await?;
         } else if self.plan.batch > 1 {
@@ -314,6 +352,18 @@ impl Run {
         Ok(())
     }
 
+    /// A part of the processor time of a whole run, its warm-up included.
+    fn per_record(&self, whole: Duration) -> Duration {
+        let batch = if self.plan.producer {
+            1
+        } else {
+            self.plan.batch
+        };
+        let records = self.latencies.seen().saturating_mul(batch.into());
+        let each = nanos(whole).checked_div(records);
+        Duration::from_nanos(each.unwrap_or_default())
+    }
+
     fn report(&self) -> Report {
         let plan = &self.plan;
         let latencies = self.latencies.snapshot();
@@ -333,6 +383,7 @@ impl Run {
             ("batch", json!(plan.batch)),
             ("way", json!(way)),
             ("rate", json!(plan.rate)),
+            ("prefill", json!(plan.prefill.to_string())),
         ];
         Report::new("append", parameters).phase(Phase {
             unit: "records confirmed",

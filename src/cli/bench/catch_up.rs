@@ -8,7 +8,9 @@ use serde_json::json;
 use streamkeeper_client::{Client, CreateOptions, SubscribeOptions};
 
 use super::broker::{Broker, stream_name};
-use super::measure::{Latencies, RunClock, payload, together};
+use super::fill::fill;
+use super::measure::{Latencies, RunClock, together};
+use super::process::End;
 use super::progress::{self, Goal};
 use super::report::{Phase, Report};
 use crate::cli::failure::Failure;
@@ -29,48 +31,42 @@ pub(super) struct CatchUp {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     subscribers: u64,
 
+    /// Where the broker's files are when reading begins
+    #[arg(long)]
+    from: Option<From>,
+
     /// Bytes that may be on their way to one subscriber
     #[arg(long, value_name = "SIZE", default_value = "1MiB")]
     window: ByteCount,
 }
 
+/// Where the broker's files are when reading begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum From {
+    /// In the system's page cache, as after writing
+    Cache,
+    /// On the disk alone; the broker is restarted
+    Disk,
+    /// One after the other; the default for a broker that is started for the run
+    Both,
+}
+
 impl CatchUp {
-    pub(super) async fn run(self, broker: &Broker) -> Result<Report, Failure> {
-        let client = broker.connect().await?;
+    pub(super) async fn run(self, broker: &mut Broker) -> Result<Report, Failure> {
+        let from = match self.from {
+            Some(from) => from,
+            None if broker.is_spawned() => From::Both,
+            None => From::Cache,
+        };
         let name = stream_name("catch-up");
-        let created = client.create(name.as_str(), CreateOptions::new()).await;
-        created.map_err(Failure::during("creating the stream"))?;
         let records = (self.bytes.0 / self.record_bytes).max(1);
-        let filled = Latencies::new()?;
-        let clock = RunClock::start();
-        let filling = self.fill(&client, &name, records, &filled);
-        progress::show(
-            "filling",
-            Goal::Operations(records),
-            || filled.seen(),
-            filling,
-        )
-        .await?;
-        let fill_time = Duration::from_nanos(clock.now());
-
-        let seen = Arc::new(Latencies::new()?);
-        let mut readers = Vec::new();
-        for _ in 0..self.subscribers {
-            let options = SubscribeOptions::new().window_bytes(self.window.0);
-            let (client, name) = (broker.connect().await?, name.clone());
-            readers.push(read(client, name, options, records, Arc::clone(&seen)));
-        }
-        let clock = RunClock::start();
-        let expected = records * self.subscribers;
-        progress::show(
-            "reading",
-            Goal::Operations(expected),
-            || seen.seen(),
-            together(readers),
-        )
-        .await?;
-        let read_time = Duration::from_nanos(clock.now());
-
+        let fill_time = self.fill(broker, &name, records).await?;
+        let parameters = vec![
+            ("bytes", json!(self.bytes.to_string())),
+            ("record_bytes", json!(self.record_bytes)),
+            ("subscribers", json!(self.subscribers)),
+            ("window", json!(self.window.to_string())),
+        ];
         let phase = |unit, count, elapsed| Phase {
             unit,
             count,
@@ -79,33 +75,55 @@ impl CatchUp {
             latency: "",
             latencies: None,
         };
-        let parameters = vec![
-            ("bytes", json!(self.bytes.to_string())),
-            ("record_bytes", json!(self.record_bytes)),
-            ("subscribers", json!(self.subscribers)),
-            ("window", json!(self.window.to_string())),
-        ];
-        Ok(Report::new("catch-up", parameters)
-            .phase(phase("records written", records, fill_time))
-            .phase(phase("records read", expected, read_time)))
+        let mut report =
+            Report::new("catch-up", parameters).phase(phase("records written", records, fill_time));
+        let expected = records * self.subscribers;
+        if from != From::Disk {
+            let took = self.read(broker, &name, records).await?;
+            report = report.phase(phase("records read, cached", expected, took));
+        }
+        if from != From::Cache {
+            broker.restart(End::Drained, true)?;
+            let took = self.read(broker, &name, records).await?;
+            report = report.phase(phase("records read, from disk", expected, took));
+        }
+        Ok(report)
     }
 
-    async fn fill(
-        &self,
-        client: &Client,
-        name: &str,
-        records: u64,
-        filled: &Latencies,
-    ) -> Result<(), Failure> {
-        let during = || Failure::during("filling the stream");
-        let record = payload(usize::try_from(self.record_bytes).unwrap_or(usize::MAX));
-        let producer = client.producer(name).open().await.map_err(during())?;
-        for _ in 0..records {
-            // The flush below reports the same failures as the receipt would.
-            drop(producer.send(&record).await.map_err(during())?);
-            filled.saw(1);
+    async fn fill(&self, broker: &Broker, name: &str, records: u64) -> Result<Duration, Failure> {
+        let client = broker.connect().await?;
+        let created = client.create(name, CreateOptions::new()).await;
+        created.map_err(Failure::during("creating the stream"))?;
+        let filled = Latencies::new()?;
+        let bytes = usize::try_from(self.record_bytes).unwrap_or(usize::MAX);
+        let clock = RunClock::start();
+        let filling = fill(&client, name, records, bytes, &filled);
+        let goal = Goal::Operations(records);
+        progress::show("filling", goal, || filled.seen(), filling).await?;
+        let took = Duration::from_nanos(clock.now());
+        client.close().await;
+        Ok(took)
+    }
+
+    /// Has all subscribers read the whole stream.
+    async fn read(&self, broker: &Broker, name: &str, records: u64) -> Result<Duration, Failure> {
+        let seen = Arc::new(Latencies::new()?);
+        let mut readers = Vec::new();
+        for _ in 0..self.subscribers {
+            let options = SubscribeOptions::new().window_bytes(self.window.0);
+            let client = broker.connect().await?;
+            readers.push(read(
+                client,
+                name.to_owned(),
+                options,
+                records,
+                Arc::clone(&seen),
+            ));
         }
-        producer.close().await.map_err(during())
+        let clock = RunClock::start();
+        let goal = Goal::Operations(records * self.subscribers);
+        progress::show("reading", goal, || seen.seen(), together(readers)).await?;
+        Ok(Duration::from_nanos(clock.now()))
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::broker::{Broker, stream_name};
 use super::measure::{Budget, Extent, Latencies, Pace, RunClock, together};
 use super::progress::{self, Goal};
-use super::report::{Phase, Report, float, thousands};
+use super::report::{Phase, Report};
 use crate::cli::failure::Failure;
 
 /// Append to one stream at a rate while many subscribers follow it
@@ -166,9 +166,9 @@ impl Deliver {
                 latency: "append to delivery",
                 latencies: Some(latencies),
             })
-            .fact("appended", sent, thousands(float(sent)))
-            .fact("missing", missing, thousands(float(missing)))
-            .fact("out_of_order", out_of_order, thousands(float(out_of_order)))
+            .count("appended", sent)
+            .count("missing", missing)
+            .count("out_of_order", out_of_order)
     }
 }
 

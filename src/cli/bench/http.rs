@@ -32,10 +32,12 @@ enum Workload {
 impl Http {
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self.workload {
-            Workload::Append(w) => {
-                run(w.common, Face::Http, async |b| w.workload.run(b).await).await
+            Workload::Append(WithCommon { workload, common }) => {
+                run(common, Face::Http, async |b| workload.clone().run(b).await).await
             }
-            Workload::Sse(w) => run(w.common, Face::Http, async |b| w.workload.run(b).await).await,
+            Workload::Sse(WithCommon { workload, common }) => {
+                run(common, Face::Http, async |b| workload.clone().run(b).await).await
+            }
         }
     }
 }

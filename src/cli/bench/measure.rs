@@ -106,6 +106,19 @@ impl Pace {
         }
     }
 
+    /// The pace of the connection of this number, whose operations fall between those of the others.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "less than one interval"
+    )]
+    pub(super) fn staggered(mut self, index: u64, connections: u64) -> Self {
+        let share = index as f64 / connections as f64;
+        self.begun += (self.interval.unwrap_or_default() * share) as u64;
+        self
+    }
+
     /// Waits until the next operation is due and gives that moment, which may lie in the past if the load fell behind.
     #[expect(
         clippy::cast_precision_loss,

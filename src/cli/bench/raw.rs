@@ -1,36 +1,27 @@
-//! What the machine itself takes: a synced write, and a round trip over the loopback. Blocking, on purpose: no runtime
-//! is in the way of what is measured.
+//! What the machine itself takes: a record appended to a file and synced, and a round trip of a record over the loopback.
+//! Blocking, on purpose: no runtime is in the way of what is measured.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
-/// One page, the least that a database writes.
-const PAGE_BYTES: usize = 4096;
-
-/// About the size of an append frame and of its confirm.
-const MESSAGE_BYTES: usize = 256;
-
 /// A file that is appended to and synced.
 #[derive(Debug)]
 pub(super) struct SyncedFile {
     file: File,
-    page: [u8; PAGE_BYTES],
+    record: Vec<u8>,
 }
 
 impl SyncedFile {
     /// An unnamed file in `directory`: it is gone with this value.
-    pub(super) fn create_in(directory: &Path) -> io::Result<Self> {
+    pub(super) fn create_in(directory: &Path, record: Vec<u8>) -> io::Result<Self> {
         let file = tempfile::tempfile_in(directory)?;
-        Ok(Self {
-            file,
-            page: [0xA5; PAGE_BYTES],
-        })
+        Ok(Self { file, record })
     }
 
     pub(super) fn append_and_sync(&mut self) -> io::Result<()> {
-        self.file.write_all(&self.page)?;
+        self.file.write_all(&self.record)?;
         self.file.sync_data()
     }
 }
@@ -39,33 +30,30 @@ impl SyncedFile {
 #[derive(Debug)]
 pub(super) struct LoopbackEcho {
     socket: TcpStream,
-    message: [u8; MESSAGE_BYTES],
+    record: Vec<u8>,
 }
 
 impl LoopbackEcho {
     /// Starts the peer on a thread of its own; it ends when this value is dropped.
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(record: Vec<u8>) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let socket = TcpStream::connect(listener.local_addr()?)?;
         let (peer, _) = listener.accept()?;
         socket.set_nodelay(true)?;
         peer.set_nodelay(true)?;
+        let message = vec![0; record.len()];
         std::thread::Builder::new()
             .name("echo".into())
-            .spawn(move || echo(peer))?;
-        Ok(Self {
-            socket,
-            message: [0x5A; MESSAGE_BYTES],
-        })
+            .spawn(move || echo(peer, message))?;
+        Ok(Self { socket, record })
     }
 
     pub(super) fn round_trip(&mut self) -> io::Result<()> {
-        self.socket.write_all(&self.message)?;
-        self.socket.read_exact(&mut self.message)
+        self.socket.write_all(&self.record)?;
+        self.socket.read_exact(&mut self.record)
     }
 }
 
-fn echo(mut peer: TcpStream) {
-    let mut message = [0; MESSAGE_BYTES];
+fn echo(mut peer: TcpStream, mut message: Vec<u8>) {
     while peer.read_exact(&mut message).is_ok() && peer.write_all(&message).is_ok() {}
 }

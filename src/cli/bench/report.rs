@@ -6,8 +6,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
-use super::broker::{Broker, Usage};
+use super::broker::Broker;
+use super::measure::nanos;
 use super::plot;
+use super::process::Usage;
 
 /// What came out of a run.
 #[derive(Debug)]
@@ -40,8 +42,47 @@ pub(super) struct Phase {
 #[derive(Debug)]
 struct Fact {
     name: &'static str,
-    value: Value,
-    shown: String,
+    value: f64,
+    unit: Unit,
+}
+
+/// What a number counts, and so how it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// Things.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Seconds, shown in a fitting fraction.
+    Seconds,
+    /// Things a second.
+    PerSecond,
+    /// One number over another.
+    Ratio,
+}
+
+impl Unit {
+    pub(super) fn show(self, value: f64) -> String {
+        match self {
+            Self::Count => thousands(value),
+            Self::Bytes if value < 1e6 => format!("{} bytes", thousands(value)),
+            Self::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
+            Self::Seconds => {
+                let time = Duration::try_from_secs_f64(value).unwrap_or_default();
+                plot::show(nanos(time))
+            }
+            Self::PerSecond => format!("{}/s", thousands(value)),
+            Self::Ratio => format!("{value:.2}"),
+        }
+    }
+}
+
+/// A number of a report with what it says.
+#[derive(Debug)]
+pub(super) struct Figure {
+    pub(super) label: String,
+    pub(super) value: f64,
+    pub(super) unit: Unit,
 }
 
 #[derive(Debug)]
@@ -69,19 +110,42 @@ impl Report {
         self
     }
 
-    /// Adds a number, and how it is shown.
-    pub(super) fn fact(
-        mut self,
-        name: &'static str,
-        value: impl Into<Value>,
-        shown: impl Into<String>,
-    ) -> Self {
-        self.facts.push(Fact {
-            name,
-            value: value.into(),
-            shown: shown.into(),
-        });
+    /// Adds a number.
+    pub(super) fn fact(mut self, name: &'static str, value: f64, unit: Unit) -> Self {
+        self.facts.push(Fact { name, value, unit });
         self
+    }
+
+    /// Adds a time.
+    pub(super) fn time(self, name: &'static str, time: Duration) -> Self {
+        self.fact(name, time.as_secs_f64(), Unit::Seconds)
+    }
+
+    /// Adds a count.
+    pub(super) fn count(self, name: &'static str, count: u64) -> Self {
+        self.fact(name, float(count), Unit::Count)
+    }
+
+    /// Adds a number of bytes.
+    pub(super) fn bytes(self, name: &'static str, bytes: u64) -> Self {
+        self.fact(name, float(bytes), Unit::Bytes)
+    }
+
+    /// The numbers that rounds of one workload are compared by; the first is the most telling one.
+    pub(super) fn figures(&self) -> Vec<Figure> {
+        let mut figures: Vec<_> = self.phases.iter().flat_map(Phase::figures).collect();
+        figures.extend(self.facts.iter().map(|fact| Figure {
+            label: fact.name.replace('_', " "),
+            value: fact.value,
+            unit: fact.unit,
+        }));
+        let usage = self.broker.as_ref().and_then(|broker| broker.usage);
+        figures.extend(usage.map(|(_, after)| Figure {
+            label: "broker memory at most".into(),
+            value: float(after.rss_peak),
+            unit: Unit::Bytes,
+        }));
+        figures
     }
 
     /// Adds what the broker is, and what it used before and after the run.
@@ -101,11 +165,7 @@ impl Report {
                 .map(|(name, value)| ((*name).to_owned(), value.clone()))
                 .collect::<Map<_, _>>()
         };
-        let facts: Vec<_> = self
-            .facts
-            .iter()
-            .map(|fact| (fact.name, fact.value.clone()))
-            .collect();
+        let facts: Vec<_> = self.facts.iter().map(|f| (f.name, f.to_json())).collect();
         let broker = self.broker.as_ref().map(|broker| {
             let usage = broker.usage.map(|(before, after)| {
                 json!({
@@ -113,6 +173,8 @@ impl Report {
                     "rss_bytes_after": after.rss,
                     "rss_bytes_peak": after.rss_peak,
                     "data_bytes": after.data,
+                    "cpu_seconds": after.cpu.saturating_sub(before.cpu).as_secs_f64(),
+                    "ready_seconds": before.ready.as_secs_f64(),
                 })
             });
             json!({ "description": broker.description, "usage": usage })
@@ -127,7 +189,37 @@ impl Report {
     }
 }
 
+impl Fact {
+    fn to_json(&self) -> Value {
+        match self.unit {
+            Unit::Count | Unit::Bytes => json!(whole(self.value)),
+            _ => json!(self.value),
+        }
+    }
+}
+
 impl Phase {
+    fn figures(&self) -> Vec<Figure> {
+        let mut figures = vec![Figure {
+            label: self.unit.to_owned(),
+            value: self.per_second(self.count),
+            unit: Unit::PerSecond,
+        }];
+        let timed = self.latencies.iter().filter(|taken| !taken.is_empty());
+        for (name, at) in timed.flat_map(|_| PERCENTILES) {
+            let nanos = self
+                .latencies
+                .as_ref()
+                .map(|taken| taken.value_at_percentile(at));
+            figures.push(Figure {
+                label: format!("{} {name}", self.latency),
+                value: Duration::from_nanos(nanos.unwrap_or_default()).as_secs_f64(),
+                unit: Unit::Seconds,
+            });
+        }
+        figures
+    }
+
     fn per_second(&self, count: u64) -> f64 {
         let seconds = self.elapsed.as_secs_f64();
         if seconds > 0.0 {
@@ -184,7 +276,8 @@ impl fmt::Display for Report {
         }
         writeln!(f)?;
         for fact in &self.facts {
-            writeln!(f, "{:24} {}", fact.name.replace('_', " "), fact.shown)?;
+            let shown = fact.unit.show(fact.value);
+            writeln!(f, "{:24} {shown}", fact.name.replace('_', " "))?;
         }
         if let Some((before, after)) = self.broker.as_ref().and_then(|broker| broker.usage) {
             let mib = |bytes: u64| float(bytes) / f64::from(1 << 20);
@@ -229,6 +322,15 @@ impl fmt::Display for Phase {
         writeln!(f, " max {}", plot::show(latencies.max()))?;
         plot::plot(f, latencies)
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts and bytes: whole already, and far below 2^53"
+)]
+fn whole(number: f64) -> u64 {
+    number as u64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown rounded")]

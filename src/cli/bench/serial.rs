@@ -1,10 +1,10 @@
 //! How long one append takes when nothing else goes on: the price of being durable.
 //!
-//! With `--raw`, the same run also measures what no broker can beat: a write and `fdatasync` of one file in that
-//! directory, and a round trip over the loopback. They alternate with the appends, so that a slow minute of the
-//! machine slows all three.
+//! The same run also measures what no broker can beat, with records of the same size: an append to one file with
+//! `fdatasync`, and a round trip over the loopback. They alternate with the appends, so that a slow minute of the machine
+//! slows all three.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -13,20 +13,19 @@ use streamkeeper_client::{Client, CreateOptions};
 
 use super::broker::{Broker, stream_name};
 use super::measure::{Budget, Extent, Latencies, RunClock, payload};
-use super::plot::show;
 use super::progress::{self, Goal};
 use super::raw::{LoopbackEcho, SyncedFile};
-use super::report::{Phase, Report, float};
+use super::report::{Phase, Report, Unit, float};
 use crate::cli::failure::Failure;
 
 /// Append one record at a time and wait for each
 #[derive(Clone, Debug, Args)]
 pub(super) struct Serial {
     /// Payload bytes of a record
-    #[arg(long, default_value_t = 256)]
-    record_bytes: usize,
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    record_bytes: u32,
 
-    /// Also measure a raw write and fdatasync in DIR, and a raw round trip over the loopback
+    /// Measure the raw append and fdatasync in DIR [default: beside the data of the started broker]
     #[arg(long, value_name = "DIR")]
     raw: Option<PathBuf>,
 
@@ -44,13 +43,11 @@ impl Serial {
         let created = client.create(name.as_str(), CreateOptions::new()).await;
         created.map_err(Failure::during("creating the stream"))?;
         let appends = Latencies::new()?;
-        let mut raw = self
-            .raw
-            .as_ref()
-            .map(|directory| Raw::start(directory))
-            .transpose()?;
+        let beside = self.raw.as_deref().or(broker.directory());
+        let record = payload(self.record_bytes as usize);
+        let mut raw = beside.map(|at| Raw::start(at, &record)).transpose()?;
         let budget = Budget::new(RunClock::start(), self.extent, Duration::ZERO);
-        let work = self.work(&client, &name, &budget, &appends, raw.as_mut());
+        let work = work(&client, &name, &record, &budget, &appends, raw.as_mut());
         let goal = Goal::of(self.extent, Duration::ZERO);
         let in_appends = progress::show("serial", goal, || appends.seen(), work).await?;
         client.close().await;
@@ -62,7 +59,7 @@ impl Serial {
         let report = report.phase(Phase {
             unit: "records confirmed",
             count,
-            bytes: count * self.record_bytes as u64,
+            bytes: count * u64::from(self.record_bytes),
             elapsed: in_appends,
             latency: "append to confirm",
             latencies: Some(latencies),
@@ -72,34 +69,33 @@ impl Serial {
             None => report,
         })
     }
+}
 
-    /// Appends until the budget is used up; answers the time spent in appends alone.
-    async fn work(
-        &self,
-        client: &Client,
-        name: &str,
-        budget: &Budget,
-        appends: &Latencies,
-        mut raw: Option<&mut Raw>,
-    ) -> Result<Duration, Failure> {
-        let record = payload(self.record_bytes);
-        let mut total = Duration::ZERO;
-        loop {
-            for _ in 0..SLICE {
-                if !budget.take() {
-                    return Ok(total);
-                }
-                let begun = RunClock::start();
-                let appended = client.append(name, &record).await;
-                let took = begun.now();
-                appended.map_err(Failure::during("appending"))?;
-                appends.record_all([took]);
-                appends.saw(1);
-                total += Duration::from_nanos(took);
+/// Appends until the budget is used up; answers the time spent in appends alone.
+async fn work(
+    client: &Client,
+    name: &str,
+    record: &[u8],
+    budget: &Budget,
+    appends: &Latencies,
+    mut raw: Option<&mut Raw>,
+) -> Result<Duration, Failure> {
+    let mut total = Duration::ZERO;
+    loop {
+        if let Some(raw) = raw.as_deref_mut() {
+            raw.slice()?;
+        }
+        for _ in 0..SLICE {
+            if !budget.take() {
+                return Ok(total);
             }
-            if let Some(raw) = raw.as_deref_mut() {
-                raw.slice()?;
-            }
+            let begun = RunClock::start();
+            let appended = client.append(name, record).await;
+            let took = begun.now();
+            appended.map_err(Failure::during("appending"))?;
+            appends.record_all([took]);
+            appends.saw(1);
+            total += Duration::from_nanos(took);
         }
     }
 }
@@ -113,11 +109,11 @@ struct Raw {
 }
 
 impl Raw {
-    fn start(directory: &std::path::Path) -> Result<Self, Failure> {
+    fn start(directory: &Path, record: &[u8]) -> Result<Self, Failure> {
         let failed = |error| Failure::io("preparing the raw measurement", error);
         Ok(Self {
-            file: SyncedFile::create_in(directory).map_err(failed)?,
-            echo: LoopbackEcho::start().map_err(failed)?,
+            file: SyncedFile::create_in(directory, record.to_vec()).map_err(failed)?,
+            echo: LoopbackEcho::start(record.to_vec()).map_err(failed)?,
             syncs: Latencies::new()?,
             round_trips: Latencies::new()?,
         })
@@ -137,6 +133,7 @@ impl Raw {
         Ok(())
     }
 
+    /// Adds the raw p50s, and the p50 of an append over both together.
     fn add_to(&self, report: Report, append: u64) -> Report {
         let sync = self.syncs.snapshot().value_at_percentile(50.0);
         let round_trip = self.round_trips.snapshot().value_at_percentile(50.0);
@@ -146,14 +143,9 @@ impl Raw {
         } else {
             float(append) / float(floor)
         };
-        let seconds = |nanos: u64| float(nanos) / 1e9;
         report
-            .fact("raw_write_and_sync_p50", seconds(sync), show(sync))
-            .fact("raw_round_trip_p50", seconds(round_trip), show(round_trip))
-            .fact(
-                "append_to_raw_ratio",
-                ratio,
-                format!("{ratio:.2} (p50 of an append over both together)"),
-            )
+            .time("raw_write_and_sync_p50", Duration::from_nanos(sync))
+            .time("raw_round_trip_p50", Duration::from_nanos(round_trip))
+            .fact("append_to_raw_ratio", ratio, Unit::Ratio)
     }
 }

@@ -41,6 +41,16 @@ enum Step {
 }
 
 impl Streams {
+    /// So many streams, made in the usual way.
+    pub(super) fn of(number: u64) -> Self {
+        Self {
+            number,
+            connections: 4,
+            in_flight: 512,
+            record_bytes: 256,
+        }
+    }
+
     pub(super) async fn run(self, broker: &Broker) -> Result<Report, Failure> {
         let before = broker.usage();
         let create = self.all(broker, Step::Create, "creating").await?;
@@ -53,14 +63,15 @@ impl Streams {
             ("in_flight", json!(self.in_flight)),
             ("record_bytes", json!(self.record_bytes)),
         ];
+        let both = create.elapsed + append.elapsed;
         let report = Report::new("streams", parameters)
             .phase(create)
-            .phase(append);
+            .phase(append)
+            .time("create_and_append", both);
         if !broker.is_spawned() {
             return Ok(report);
         }
-        let shown = format!("{each} bytes");
-        Ok(report.fact("memory_per_stream_bytes", each, shown))
+        Ok(report.bytes("memory_per_stream_bytes", each))
     }
 
     /// Does one step to all streams.

@@ -20,7 +20,7 @@ use super::{Requests, create, delete};
 use crate::cli::bench::broker::{Broker, stream_name};
 use crate::cli::bench::measure::{Budget, Extent, Latencies, Pace, RunClock, together};
 use crate::cli::bench::progress::{self, Goal};
-use crate::cli::bench::report::{Phase, Report, float, thousands};
+use crate::cli::bench::report::{Phase, Report};
 use crate::cli::failure::Failure;
 
 /// Append to one stream at a rate while many readers follow it as server-sent events
@@ -199,7 +199,7 @@ impl Sse {
             ("events", &run.events),
         ] {
             let count = counter.load(Ordering::Relaxed);
-            report = report.fact(name, count, thousands(float(count)));
+            report = report.count(name, count);
         }
         report
     }
