@@ -1,6 +1,6 @@
 # Developer commands. `make` alone lists them. Each is a plain cargo command underneath.
 
-.PHONY: help test lint doc deny bench figures peers fuzz ci
+.PHONY: help test lint doc deny bench instructions figures peers fuzz ci
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/'
@@ -24,6 +24,10 @@ bench: ## micro-benchmarks
 
 peers: ## the same workloads against NATS and Redis, in one run (ARGS="--quick"; --help lists more)
 	cargo run --release --manifest-path benches/peers/Cargo.toml -- $(ARGS)
+
+instructions: ## count the instructions of the hot paths and write the new baseline (needs valgrind)
+	STREAMKEEPER_WRITE_BASELINE=1 cargo test --test instructions
+	STREAMKEEPER_WRITE_BASELINE=1 cargo test --release --test instructions
 
 figures: ## every workload that has a goal, with the goal beside the figure (a quarter of an hour)
 	cargo run --release --bin streamkeeper -- bench all
