@@ -131,6 +131,8 @@ pub struct Metrics {
     pub journal_file_bytes: Gauge,
     /// Size of the store file.
     pub store_file_bytes: Gauge,
+    /// Size of the segment files together.
+    pub segment_file_bytes: Gauge,
     /// Streams whose state is in memory.
     pub resident_streams: Gauge,
     /// Folds of journal rows into the store.
@@ -211,6 +213,7 @@ impl Metrics {
             expiries: counter("expiries_total", "Streams that expired"),
             journal_file_bytes: file("journal"),
             store_file_bytes: file("store"),
+            segment_file_bytes: file("segments"),
             resident_streams: gauge("resident_streams", "Streams whose state is in memory"),
             folds: counter("folds_total", "Folds of journal rows into the store"),
             fold_seconds: histogram("fold_seconds", "Time of one fold"),

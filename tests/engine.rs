@@ -289,7 +289,7 @@ async fn rows_of_deleted_and_trimmed_streams_are_all_removed_in_the_end() {
     broker.close_all().await;
     drop(broker);
     let leftovers = || {
-        let store = ChunkStore::open(directory.path(), 1 << 20).expect("the store opens");
+        let store = ChunkStore::open(directory.path(), 1 << 20, 1 << 20).expect("the store opens");
         store.has_leftovers().expect("readable")
     };
     assert!(leftovers(), "all of it was done before the end");
@@ -306,7 +306,7 @@ async fn rows_of_deleted_and_trimmed_streams_are_all_removed_in_the_end() {
         }
         broker.close_all().await;
     }
-    let store = ChunkStore::open(directory.path(), 1 << 20).expect("the store opens");
+    let store = ChunkStore::open(directory.path(), 1 << 20, 1 << 20).expect("the store opens");
     let load = |stream: &StreamName| store.load(stream.as_str()).expect("readable");
     assert_eq!(load(&deleted), None);
     let id = load(&trimmed).expect("still there").id;

@@ -35,6 +35,8 @@ pub struct BrokerOptions {
     pub fold_interval: Duration,
     /// Rows of deleted or trimmed streams that one fold removes at most; the next one goes on.
     pub removals_per_fold: usize,
+    /// How large a file of chunks gets before the next one is begun.
+    pub segment_bytes: u64,
     /// Page cache of the store.
     pub store_cache_bytes: usize,
     /// The most that streams in memory may hold together.
@@ -63,6 +65,7 @@ impl BrokerOptions {
             fold_bytes: 8 * MIB,
             fold_interval: Duration::from_secs(5),
             removals_per_fold: 1024,
+            segment_bytes: 64 << 20,
             store_cache_bytes: 16 * MIB,
             memory_streams_bytes_max: 64 * MIB,
             clock: Clock::System,
@@ -90,6 +93,7 @@ impl BrokerOptions {
             fold_bytes: self.fold_bytes,
             fold_interval: self.fold_interval,
             removals_per_fold: self.removals_per_fold.max(1),
+            segment_bytes: self.segment_bytes,
             store_cache_bytes: self.store_cache_bytes,
             memory_bytes_max: self.memory_streams_bytes_max,
         }

@@ -1,11 +1,13 @@
-//! `store.redb`: everything that has left the journal.
+//! `store.redb`: everything that has left the journal, but for the bytes of chunks: of those it says where they are in the
+//! [segments](super::segments).
 //!
 //! | table | key | value | how many |
 //! |---|---|---|---|
 //! | `names` | stream name | stream id | one per stream |
 //! | `streams` | stream id | state, see [`super::codec`] | one per stream |
 //! | `producers` | stream id, producer id | producer state | one per producer of a stream |
-//! | `chunks` | stream id, first offset | runs back to back, up to 64 KiB | one per 64 KiB of records |
+//! | `chunks` | stream id, first offset | segment, position, length, checksum | one per 64 KiB of records |
+//! | `segments` | segment number | bytes written, bytes of removed chunks | one per segment file |
 //! | `timers` | due time (µs), stream id | - | one per stream that changes by the clock |
 //! | `due` | stream id | its key in `timers` | as `timers` |
 //! | `garbage` | stream id | - | one per deleted stream whose rows are not all removed yet |
@@ -24,10 +26,13 @@ use redb::{
     WriteTransaction,
 };
 
+use streamkeeper_protocol::run::RUN_HEADER_BYTES;
+
 use super::codec;
 use super::error::StoreError;
+use super::segments::{self, Segments, StoredPlace};
 use crate::rules::StreamState;
-use crate::types::{Offset, Run, StreamId, StreamName, Timestamp};
+use crate::types::{Offset, Run, RunHeader, StreamId, StreamName, Timestamp};
 
 /// File name within the data directory.
 pub const FILE: &str = "store.redb";
@@ -38,7 +43,9 @@ pub(super) const NAMES: TableDefinition<'_, &str, u64> = TableDefinition::new("n
 pub(super) const STREAMS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("streams");
 pub(super) const PRODUCERS: TableDefinition<'_, (u64, &str), &[u8]> =
     TableDefinition::new("producers");
-pub(super) const CHUNKS: TableDefinition<'_, ChunkKey, &[u8]> = TableDefinition::new("chunks");
+pub(super) const CHUNKS: TableDefinition<'_, ChunkKey, StoredPlace> =
+    TableDefinition::new("chunks");
+pub(super) const SEGMENTS: TableDefinition<'_, u32, (u64, u64)> = TableDefinition::new("segments");
 pub(super) const TIMERS: TableDefinition<'_, (u64, u64), ()> = TableDefinition::new("timers");
 pub(super) const DUE: TableDefinition<'_, u64, u64> = TableDefinition::new("due");
 pub(super) const GARBAGE: TableDefinition<'_, u64, ()> = TableDefinition::new("garbage");
@@ -46,11 +53,14 @@ pub(super) const UNTRIMMED: TableDefinition<'_, u64, ()> = TableDefinition::new(
 pub(super) const FACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("facts");
 
 /// Tables of a store; an older one has fewer, and gets the others when it is opened.
-const TABLES: usize = 9;
+const TABLES: usize = 10;
 
 pub(super) const WATERMARK: &str = "watermark";
 pub(super) const NEXT_STREAM_ID: &str = "next_stream_id";
 pub(super) const NEWEST_COMMIT_AT: &str = "newest_commit_at";
+
+/// How often a read is begun anew because a segment went away under it.
+const READ_TRIES: usize = 8;
 
 pub(super) fn failed<E: Into<redb::Error>>(error: E) -> StoreError {
     StoreError::redb(FILE)(error.into())
@@ -92,15 +102,21 @@ pub struct Due {
 pub struct ChunkStore {
     /// `None` once closed.
     database: RwLock<Option<Database>>,
+    pub(super) segments: Segments,
 }
 
 impl ChunkStore {
-    /// Opens or creates the store in `directory`.
-    pub fn open(directory: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
+    /// Opens or creates the store in `directory`. A segment is ended by the fold that takes it to `segment_bytes`.
+    pub fn open(
+        directory: &Path,
+        cache_bytes: usize,
+        segment_bytes: u64,
+    ) -> Result<Self, StoreError> {
         let database =
             super::open_database(Builder::new().set_cache_size(cache_bytes), directory, FILE)?;
         let store = Self {
             database: RwLock::new(Some(database)),
+            segments: Segments::new(directory, segment_bytes),
         };
         if !store.has_tables()? {
             let write = store.begin_write()?;
@@ -108,6 +124,7 @@ impl ChunkStore {
             write.open_table(STREAMS).map_err(failed)?;
             write.open_table(PRODUCERS).map_err(failed)?;
             write.open_table(CHUNKS).map_err(failed)?;
+            write.open_table(SEGMENTS).map_err(failed)?;
             write.open_table(TIMERS).map_err(failed)?;
             write.open_table(DUE).map_err(failed)?;
             write.open_table(GARBAGE).map_err(failed)?;
@@ -115,7 +132,26 @@ impl ChunkStore {
             write.open_table(FACTS).map_err(failed)?;
             write.commit().map_err(failed)?;
         }
+        store.remove_unknown_segments()?;
         Ok(store)
+    }
+
+    fn remove_unknown_segments(&self) -> Result<(), StoreError> {
+        let read = self.begin_read()?;
+        let known = read.open_table(SEGMENTS).map_err(failed)?;
+        let is_known = |number| known.get(number).is_ok_and(|row| row.is_some());
+        self.segments.remove_unknown(is_known)
+    }
+
+    /// Bytes of all segments together.
+    pub fn segment_bytes(&self) -> Result<u64, StoreError> {
+        let read = self.begin_read()?;
+        let segments = read.open_table(SEGMENTS).map_err(failed)?;
+        let mut bytes = 0;
+        for row in segments.iter().map_err(failed)? {
+            bytes += row.map_err(failed)?.1.value().0;
+        }
+        Ok(bytes)
     }
 
     fn has_tables(&self) -> Result<bool, StoreError> {
@@ -207,17 +243,43 @@ impl ChunkStore {
         from: Offset,
         bytes_max: usize,
     ) -> Result<Vec<Run>, StoreError> {
-        let read = self.begin_read()?;
-        let chunks = read.open_table(CHUNKS).map_err(failed)?;
-        let first = chunk_at(&chunks, id, from)?.unwrap_or(from.0);
+        self.with_chunks(|chunks| self.read_chunks(chunks, id, from, bytes_max))
+    }
+
+    /// Reads the `chunks` table and what it points to, anew if a segment went away in between.
+    fn with_chunks<T>(
+        &self,
+        mut read: impl FnMut(&ChunkTable) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut tries_left = READ_TRIES;
+        loop {
+            let transaction = self.begin_read()?;
+            let chunks = transaction.open_table(CHUNKS).map_err(failed)?;
+            tries_left -= 1;
+            match read(&chunks) {
+                Err(StoreError::SegmentGone { .. }) if tries_left > 0 => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn read_chunks(
+        &self,
+        chunks: &ChunkTable,
+        id: StreamId,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<Run>, StoreError> {
+        let first = chunk_at(chunks, id, from)?.unwrap_or(from.0);
         let mut runs = Vec::new();
         let mut taken = 0;
         for row in chunks
             .range((id.0, first)..=(id.0, u64::MAX))
             .map_err(failed)?
         {
-            let (key, value) = row.map_err(failed)?;
-            for run in decode_chunk(key.value(), &Bytes::copy_from_slice(value.value())) {
+            let (key, place) = row.map_err(failed)?;
+            let bytes = self.segments.read(key.value(), place.value().into())?;
+            for run in decode_chunk(key.value(), &bytes) {
                 if let Some(run) = run?.starting_at(from.0) {
                     taken += run.encoded_bytes();
                     runs.push(run);
@@ -232,28 +294,36 @@ impl ChunkStore {
 
     /// The offset of the first record of stream `id` committed at `time` or later, among the records in the store.
     pub fn offset_at(&self, id: StreamId, time: Timestamp) -> Result<Option<Offset>, StoreError> {
-        let read = self.begin_read()?;
-        let chunks = read.open_table(CHUNKS).map_err(failed)?;
+        self.with_chunks(|chunks| self.find_time(chunks, id, time))
+    }
+
+    fn find_time(
+        &self,
+        chunks: &ChunkTable,
+        id: StreamId,
+        time: Timestamp,
+    ) -> Result<Option<Offset>, StoreError> {
         // Commit times never go back, so the first chunk that ends late enough can be found by halving the offsets.
-        let Some((mut low, mut high)) = first_and_last(&chunks, id)? else {
+        let Some((mut low, mut high)) = first_and_last(chunks, id)? else {
             return Ok(None);
         };
         while low < high {
             let middle = low + (high - low).div_ceil(2);
-            let start = chunk_at(&chunks, id, Offset(middle))?.unwrap_or(low);
-            match first_commit_time(&chunks, id, start)? {
+            let start = chunk_at(chunks, id, Offset(middle))?.unwrap_or(low);
+            match self.first_commit_time(chunks, (id.0, start))? {
                 Some(at) if at < time => low = middle,
                 _ => high = start.saturating_sub(1).max(low),
             }
         }
-        let start = chunk_at(&chunks, id, Offset(low))?.unwrap_or(low);
+        let start = chunk_at(chunks, id, Offset(low))?.unwrap_or(low);
         for row in chunks
             .range((id.0, start)..=(id.0, u64::MAX))
             .map_err(failed)?
             .take(2)
         {
-            let (key, value) = row.map_err(failed)?;
-            for run in decode_chunk(key.value(), &Bytes::copy_from_slice(value.value())) {
+            let (key, place) = row.map_err(failed)?;
+            let bytes = self.segments.read(key.value(), place.value().into())?;
+            for run in decode_chunk(key.value(), &bytes) {
                 let header = run?.header;
                 if Timestamp(header.committed_at) >= time {
                     return Ok(Some(Offset(header.first_offset)));
@@ -261,6 +331,29 @@ impl ChunkStore {
             }
         }
         Ok(None)
+    }
+
+    /// When the first record of the chunk `key` was committed.
+    fn first_commit_time(
+        &self,
+        chunks: &ChunkTable,
+        key: ChunkKey,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let Some(place) = chunks.get(key).map_err(failed)? else {
+            return Ok(None);
+        };
+        let front = self
+            .segments
+            .read_front(place.value().into(), RUN_HEADER_BYTES)?;
+        match RunHeader::decode(&front) {
+            Ok(header) => Ok(Some(Timestamp(header.committed_at))),
+            Err(error) => Err(StoreError::CorruptChunk {
+                file: segments::FILE,
+                stream: key.0,
+                offset: key.1,
+                reason: error.to_string(),
+            }),
+        }
     }
 
     /// Up to `limit` streams whose names begin with `prefix` and sort after `after`, in order.
@@ -348,7 +441,7 @@ fn entry(read: &ReadTransaction, id: u64) -> Result<CatalogueEntry, StoreError> 
     decode(row.value())
 }
 
-type ChunkTable = redb::ReadOnlyTable<ChunkKey, &'static [u8]>;
+type ChunkTable = redb::ReadOnlyTable<ChunkKey, StoredPlace>;
 
 /// Key of the chunk that holds `offset`: the last one that begins at or before it.
 fn chunk_at(chunks: &ChunkTable, id: StreamId, offset: Offset) -> Result<Option<u64>, StoreError> {
@@ -378,18 +471,6 @@ fn first_and_last(chunks: &ChunkTable, id: StreamId) -> Result<Option<(u64, u64)
     Ok(Some((first, last)))
 }
 
-fn first_commit_time(
-    chunks: &ChunkTable,
-    id: StreamId,
-    start: u64,
-) -> Result<Option<Timestamp>, StoreError> {
-    let row = chunks.get((id.0, start)).map_err(failed)?;
-    Ok(row.and_then(|row| {
-        let header = crate::types::RunHeader::decode(row.value()).ok()?;
-        Some(Timestamp(header.committed_at))
-    }))
-}
-
 /// The runs of one chunk row.
 pub(super) fn decode_chunk(
     (stream, offset): ChunkKey,
@@ -397,7 +478,7 @@ pub(super) fn decode_chunk(
 ) -> impl Iterator<Item = Result<Run, StoreError>> {
     streamkeeper_protocol::run::decode_runs(bytes).map(move |run| {
         run.map_err(|error| StoreError::CorruptChunk {
-            file: FILE,
+            file: segments::FILE,
             stream,
             offset,
             reason: error.to_string(),

@@ -54,6 +54,13 @@ pub enum StoreError {
         /// What does not match.
         reason: String,
     },
+    /// A segment that the store points to is not there. To a reader that may be because its chunks were moved or removed since it
+    /// looked them up: it looks again.
+    #[error("chunks-{number:06}.seg is missing")]
+    SegmentGone {
+        /// Which.
+        number: u32,
+    },
     /// A row is missing that another one names.
     #[error("{file}: {what} is missing")]
     Missing {

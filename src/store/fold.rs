@@ -3,33 +3,32 @@
 //! The rows are decoded as recovery decodes them and folded into each stream's stored state by the same `apply`, so what a
 //! fold leaves behind is what a replay would have built.
 //!
-//! Chunks are cut to fill their pages: what a fold brings for a stream becomes one or a few chunks just under a power of two,
-//! and a rest below a page, which alone is written anew by the next fold. So a fold writes little more than it brings, whatever
-//! the number of streams.
+//! What a fold brings for a stream becomes one or a few chunks in a [segment](super::segments), and one row each that says where
+//! it is. A small last chunk is written anew with what follows it. So a fold writes little more than it brings, whatever the
+//! number of streams.
 
 use std::collections::BTreeMap;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::chunks::{
-    self, CHUNKS, ChunkKey, ChunkStore, DUE, FACTS, GARBAGE, NAMES, NEWEST_COMMIT_AT,
-    NEXT_STREAM_ID, PRODUCERS, STREAMS, TIMERS, UNTRIMMED, WATERMARK, failed,
+    self, ChunkStore, DUE, FACTS, GARBAGE, NAMES, NEWEST_COMMIT_AT, NEXT_STREAM_ID, PRODUCERS,
+    STREAMS, TIMERS, UNTRIMMED, WATERMARK, failed,
 };
 use super::codec::{self, Entry};
 use super::error::StoreError;
 use super::journal::{self, Row};
+use super::segments::Segments;
+use super::stored_chunks::StoredChunks;
 use crate::rules::{self, Effect, StreamState};
 use crate::types::{Run, StreamId, StreamName, Timestamp};
 
-/// redb gives a value a power-of-two run of 4 KiB pages.
-const PAGE_BYTES_MIN: usize = 4096;
+/// The largest chunk, unless it is one record: large enough to read a stream at the speed of memory, small enough to read for one record.
+const CHUNK_BYTES_MAX: usize = 65_536;
 
-/// The largest chunk: large enough to read a stream at the speed of memory, small enough to read for one record.
-const PAGE_BYTES_MAX: usize = 65_536;
-
-/// What redb keeps beside a value in its page, rounded up.
-const PAGE_OVERHEAD: usize = 64;
+/// A last chunk below this is written anew with what follows it.
+const SMALL_CHUNK_BYTES: usize = 4096;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -67,13 +66,15 @@ impl Fold {
     ) -> Result<Vec<StreamName>, StoreError> {
         let write = store.begin_write()?;
         let mut names = Vec::with_capacity(self.streams.len());
+        let dead;
         {
-            let mut tables = Tables::open(&write, removals_max)?;
+            let mut tables = Tables::open(&write, &store.segments, removals_max)?;
             for (id, entries) in self.streams {
                 names.extend(tables.fold_stream(id, entries)?);
             }
             tables.collect_garbage()?;
             tables.trim_leftovers()?;
+            dead = tables.chunks.finish()?;
             let mut facts = write.open_table(FACTS).map_err(failed)?;
             let at_least = |value: u64, old: Option<u64>| value.max(old.unwrap_or(0));
             for (fact, value) in [
@@ -86,6 +87,7 @@ impl Fold {
             }
         }
         write.commit().map_err(failed)?;
+        store.segments.remove(&dead)?;
         Ok(names)
     }
 }
@@ -95,7 +97,7 @@ struct Tables<'txn> {
     names: Table<'txn, &'static str, u64>,
     streams: Table<'txn, u64, &'static [u8]>,
     producers: Table<'txn, (u64, &'static str), &'static [u8]>,
-    chunks: Table<'txn, ChunkKey, &'static [u8]>,
+    chunks: StoredChunks<'txn>,
     timers: Table<'txn, (u64, u64), ()>,
     due: Table<'txn, u64, u64>,
     garbage: Table<'txn, u64, ()>,
@@ -112,15 +114,20 @@ struct Folded {
     runs: Vec<Run>,
     evicted_since: Option<Timestamp>,
     trimmed: bool,
+    created: bool,
 }
 
 impl<'txn> Tables<'txn> {
-    fn open(write: &'txn WriteTransaction, removals_max: usize) -> Result<Self, StoreError> {
+    fn open(
+        write: &'txn WriteTransaction,
+        segments: &'txn Segments,
+        removals_max: usize,
+    ) -> Result<Self, StoreError> {
         Ok(Self {
             names: write.open_table(NAMES).map_err(failed)?,
             streams: write.open_table(STREAMS).map_err(failed)?,
             producers: write.open_table(PRODUCERS).map_err(failed)?,
-            chunks: write.open_table(CHUNKS).map_err(failed)?,
+            chunks: StoredChunks::open(write, segments)?,
             timers: write.open_table(TIMERS).map_err(failed)?,
             due: write.open_table(DUE).map_err(failed)?,
             garbage: write.open_table(GARBAGE).map_err(failed)?,
@@ -157,7 +164,9 @@ impl<'txn> Tables<'txn> {
                 if folded.trimmed {
                     self.trim_chunks(id, &state)?;
                 }
-                self.names.insert(name.as_str(), id.0).map_err(failed)?;
+                if folded.created {
+                    self.names.insert(name.as_str(), id.0).map_err(failed)?;
+                }
                 let row = codec::encode_state(&state, name.as_str());
                 self.streams.insert(id.0, row.as_slice()).map_err(failed)?;
                 self.set_timer(id, self.due_time(&state)?)?;
@@ -235,14 +244,13 @@ impl<'txn> Tables<'txn> {
     /// Commit time of the earliest record.
     fn commit_time(&self, state: &StreamState) -> Result<Option<Timestamp>, StoreError> {
         let earliest = state.earliest.offset;
-        let mut before = self
+        let Some((key, bytes)) = self
             .chunks
-            .range((state.id.0, 0)..=(state.id.0, earliest.0))
-            .map_err(failed)?;
-        let Some((key, row)) = before.next_back().transpose().map_err(failed)? else {
+            .last_up_to((state.id.0, earliest.0), usize::MAX)?
+        else {
             return Ok(None);
         };
-        for run in chunks::decode_chunk(key.value(), &Bytes::copy_from_slice(row.value())) {
+        for run in chunks::decode_chunk(key, &bytes) {
             let header = run?.header;
             if header.next_offset() > earliest.0 {
                 return Ok(Some(Timestamp(header.committed_at)));
@@ -270,10 +278,9 @@ impl<'txn> Tables<'txn> {
             return Ok(());
         }
         let mut chunk = self.open_chunk(id)?;
-        let mut left = chunk.bytes.len() + kept.iter().map(Run::encoded_bytes).sum::<usize>();
         for mut run in kept {
             loop {
-                let room = chunk_bytes_max(left).saturating_sub(chunk.bytes.len());
+                let room = CHUNK_BYTES_MAX.saturating_sub(chunk.bytes.len());
                 if run.encoded_bytes() <= room {
                     chunk.push(&run);
                     break;
@@ -283,7 +290,6 @@ impl<'txn> Tables<'txn> {
                 if fits || chunk.bytes.is_empty() {
                     chunk.push(&piece);
                 }
-                left = left.saturating_sub(chunk.bytes.len());
                 let taken = chunk.next_offset;
                 self.put(id, &mut chunk)?;
                 match run.starting_at(taken) {
@@ -297,26 +303,21 @@ impl<'txn> Tables<'txn> {
 
     /// The stream's last chunk if it is a small one, to be written anew with more in it; else an empty one.
     fn open_chunk(&self, id: StreamId) -> Result<OpenChunk, StoreError> {
-        let mut all = self
+        let last = self
             .chunks
-            .range((id.0, 0)..=(id.0, u64::MAX))
-            .map_err(failed)?;
-        let last = all.next_back().transpose().map_err(failed)?;
-        Ok(match last {
-            Some((key, row)) if row.value().len() + PAGE_OVERHEAD < PAGE_BYTES_MIN => OpenChunk {
-                first: key.value().1,
-                next_offset: key.value().1,
-                bytes: BytesMut::from(row.value()),
-            },
-            _ => OpenChunk::default(),
-        })
+            .last_up_to((id.0, u64::MAX), SMALL_CHUNK_BYTES)?;
+        Ok(
+            last.map_or_else(OpenChunk::default, |(key, bytes)| OpenChunk {
+                first: key.1,
+                next_offset: key.1,
+                bytes: BytesMut::from(bytes),
+            }),
+        )
     }
 
     fn put(&mut self, id: StreamId, chunk: &mut OpenChunk) -> Result<(), StoreError> {
         if !chunk.bytes.is_empty() {
-            self.chunks
-                .insert((id.0, chunk.first), chunk.bytes.as_ref())
-                .map_err(failed)?;
+            self.chunks.put((id.0, chunk.first), &chunk.bytes)?;
             chunk.bytes.clear();
         }
         Ok(())
@@ -328,12 +329,8 @@ impl<'txn> Tables<'txn> {
         let unread_until = state.unread_until();
         let mut dead = Vec::new();
         let mut previous = None;
-        for row in self
-            .chunks
-            .range((id.0, state.shared_until.0)..=(id.0, u64::MAX))
-            .map_err(failed)?
-        {
-            let start = row.map_err(failed)?.0.value().1;
+        for start in self.chunks.starts(id, state.shared_until.0)? {
+            let start = start?;
             if start > unread_until.0 || dead.len() > self.removals_left {
                 break;
             }
@@ -350,7 +347,7 @@ impl<'txn> Tables<'txn> {
         }
         self.removals_left -= dead.len();
         for start in dead {
-            self.chunks.remove((id.0, start)).map_err(failed)?;
+            self.chunks.remove((id.0, start))?;
         }
         Ok(())
     }
@@ -381,17 +378,10 @@ impl<'txn> Tables<'txn> {
             else {
                 break;
             };
-            let chunks = self
-                .chunks
-                .range((id, 0)..=(id, u64::MAX))
-                .map_err(failed)?;
-            let dead: Vec<u64> = chunks
-                .take(self.removals_left)
-                .map(|row| row.map(|(key, _)| key.value().1))
-                .collect::<Result<_, _>>()
-                .map_err(failed)?;
+            let dead = self.chunks.starts(StreamId(id), 0)?;
+            let dead: Vec<u64> = dead.take(self.removals_left).collect::<Result<_, _>>()?;
             for start in &dead {
-                self.chunks.remove((id, *start)).map_err(failed)?;
+                self.chunks.remove((id, *start))?;
             }
             if dead.len() < self.removals_left {
                 self.producers
@@ -403,20 +393,6 @@ impl<'txn> Tables<'txn> {
         }
         Ok(())
     }
-}
-
-/// How large the next chunk shall be when `left` bytes are to be stored: what fills a run of pages nearly whole.
-fn chunk_bytes_max(left: usize) -> usize {
-    let page = (left + PAGE_OVERHEAD)
-        .next_power_of_two()
-        .clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX);
-    let nearly_full = left + PAGE_OVERHEAD >= page / 8 * 7;
-    let page = if nearly_full || page == PAGE_BYTES_MIN {
-        page
-    } else {
-        page / 2
-    };
-    page - PAGE_OVERHEAD
 }
 
 /// A chunk being filled.
@@ -449,7 +425,10 @@ impl Folded {
             }
             Entry::Effect { effect, name } => {
                 match &effect {
-                    Effect::Created { .. } => self.name = Some(chunks::valid_name(&name)?),
+                    Effect::Created { .. } => {
+                        self.name = Some(chunks::valid_name(&name)?);
+                        self.created = true;
+                    }
                     Effect::Deleted { .. } => self.runs.clear(),
                     Effect::Trimmed { .. } | Effect::ForkReleased | Effect::Retired { .. } => {
                         self.trimmed = true;

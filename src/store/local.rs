@@ -44,6 +44,8 @@ pub struct LocalOptions {
     pub fold_interval: Duration,
     /// Rows of deleted or trimmed streams that one fold removes at most; the next one goes on. At least 1.
     pub removals_per_fold: usize,
+    /// How large a file of chunks gets before the next one is begun.
+    pub segment_bytes: u64,
     /// redb's page cache for the store.
     pub store_cache_bytes: usize,
     /// The most that streams in memory may hold together; then appends are refused. Only without a directory.
@@ -75,7 +77,8 @@ impl LocalStore {
         let files = match &options.directory {
             Some(directory) => {
                 create_directory(directory)?;
-                let chunks = ChunkStore::open(directory, options.store_cache_bytes)?;
+                let chunks =
+                    ChunkStore::open(directory, options.store_cache_bytes, options.segment_bytes)?;
                 let journal = Journal::open(directory)?;
                 sync_directory(directory)?;
                 let facts = chunks.facts()?;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - [`codec`]: the bytes of rows; pure.
-//! - [`journal`] and [`chunks`]: the two files, one of blocks written over in place, one of redb.
+//! - [`journal`]: frames in blocks written over in place. [`chunks`]: the redb file. [`segments`]: the bytes of chunks.
 //! - `commit` and `committer`: what one group commit holds, and the thread that decides, commits, publishes and confirms.
 //! - `folder`: the thread that moves journal rows into the store in bulk.
 //! - `recovery`: what start-up replays. `timers`: what runs by the clock.
@@ -27,7 +27,9 @@ pub mod journal;
 mod local;
 mod recovery;
 mod retention;
+pub mod segments;
 mod shared;
+mod stored_chunks;
 mod timers;
 
 use std::fs::File;

@@ -199,6 +199,9 @@ impl Shared {
         if let Ok(bytes) = length(chunks::FILE) {
             self.metrics.store_file_bytes.set(bytes);
         }
+        if let Some(Ok(bytes)) = self.chunks.as_ref().map(ChunkStore::segment_bytes) {
+            self.metrics.segment_file_bytes.set(bytes);
+        }
     }
 
     /// Nothing will be committed any more: the folder folds what there is, and ends.

@@ -269,9 +269,9 @@ impl Run {
             return;
         }
         let copy = tempfile::tempdir().expect("a temporary directory can be made");
-        for file in ["journal.log", "store.redb"] {
-            let from = self.directory.path().join(file);
-            std::fs::copy(from, copy.path().join(file)).expect("copied");
+        for file in std::fs::read_dir(self.directory.path()).expect("the data directory") {
+            let file = file.expect("an entry of it");
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).expect("copied");
         }
         self.broker = open(copy.path(), self.fold_bytes).await;
         self.directory = copy;

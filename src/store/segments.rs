@@ -1,0 +1,291 @@
+//! Segment files: the bytes of chunks, written once from front to back.
+//!
+//! `store.redb` says where each chunk lies ([`Place`]); here is only how its bytes get there and back. A fold writes all its chunks
+//! one behind the other and syncs them before the transaction that names them, so a place is never known before its bytes are
+//! durable. What a crash leaves behind the known end of a segment is written over.
+//!
+//! ```text
+//!  chunk header, 24 bytes                              payload
+//!  stream:u64 | first offset:u64 | length:u32 | crc:u32   runs, back to back
+//! ```
+//!
+//! The header says whose bytes these are, so that a segment can be gone through without the store: to move what is alive in it,
+//! or to save what can be saved.
+//!
+//! Why not in redb: a value in a B-tree is copied into a page, hashed, and its path is written anew; for bytes that never change,
+//! that was most of what a fold cost (`docs/performance.md`). And a file of redb never gets smaller, while a segment without
+//! live chunks is removed.
+//!
+//! Invariants: bytes that a place points to never change; segment numbers are never used twice.
+
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+
+use super::chunks::ChunkKey;
+use super::error::StoreError;
+
+/// What segment files are called in errors; each has its number before the end of its name.
+pub const FILE: &str = "chunks-*.seg";
+
+/// Bytes in front of each chunk.
+pub const CHUNK_HEADER_BYTES: usize = 24;
+
+/// Bytes handed to a file at a time.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// Segments kept open for readers.
+const OPEN_MAX: usize = 64;
+
+/// Where the bytes of a chunk are: segment number, position of its payload, length and CRC-32C of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which segment.
+    pub segment: u32,
+    /// Where in it the payload begins.
+    pub position: u32,
+    /// Bytes of the payload.
+    pub length: u32,
+    /// Checksum of the payload.
+    pub checksum: u32,
+}
+
+/// A [`Place`] as a value of redb.
+pub type StoredPlace = (u32, u32, u32, u32);
+
+impl From<StoredPlace> for Place {
+    fn from((segment, position, length, checksum): StoredPlace) -> Self {
+        Self {
+            segment,
+            position,
+            length,
+            checksum,
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn stored(self) -> StoredPlace {
+        (self.segment, self.position, self.length, self.checksum)
+    }
+
+    /// Bytes that the chunk takes in its segment.
+    pub(super) fn bytes_in_file(self) -> u64 {
+        CHUNK_HEADER_BYTES as u64 + u64::from(self.length)
+    }
+}
+
+type Segment = Arc<dyn StorageBackend>;
+
+/// The segments of one data directory, for whoever reads them.
+#[derive(Debug)]
+pub struct Segments {
+    directory: PathBuf,
+    bytes_max: u64,
+    open: Mutex<HashMap<u32, Segment>>,
+}
+
+fn failed(source: io::Error) -> StoreError {
+    StoreError::Io { file: FILE, source }
+}
+
+impl Segments {
+    /// The segments in `directory`, which exists. One is ended by the fold that takes it to `bytes_max`.
+    pub fn new(directory: &Path, bytes_max: u64) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            bytes_max,
+            open: Mutex::default(),
+        }
+    }
+
+    /// The payload at `place`, the chunk of `key`.
+    pub fn read(&self, key: ChunkKey, place: Place) -> Result<Bytes, StoreError> {
+        let payload = self.read_front(place, place.length as usize)?;
+        if crc32c::crc32c(&payload) == place.checksum {
+            return Ok(Bytes::from(payload));
+        }
+        Err(StoreError::CorruptChunk {
+            file: FILE,
+            stream: key.0,
+            offset: key.1,
+            reason: format!("its checksum does not match (segment {})", place.segment),
+        })
+    }
+
+    /// The first `length` bytes at `place`, unchecked.
+    pub fn read_front(&self, place: Place, length: usize) -> Result<Vec<u8>, StoreError> {
+        let segment = self.segment(place.segment)?;
+        let mut payload = vec![0; length.min(place.length as usize)];
+        let position = u64::from(place.position);
+        segment.read(position, &mut payload).map_err(failed)?;
+        Ok(payload)
+    }
+
+    /// Removes segments that nothing points to any more.
+    pub fn remove(&self, dead: &[u32]) -> Result<(), StoreError> {
+        for number in dead {
+            self.open.lock().remove(number);
+            match std::fs::remove_file(self.path(*number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the segments that `is_known` does not know: left by a crash between a file and the transaction that names it,
+    /// or between a transaction and the removal that follows it.
+    pub fn remove_unknown(&self, is_known: impl Fn(u32) -> bool) -> Result<(), StoreError> {
+        let mut unknown = Vec::new();
+        for entry in std::fs::read_dir(&self.directory).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            unknown.extend(number(&name.to_string_lossy()).filter(|number| !is_known(*number)));
+        }
+        self.remove(&unknown)
+    }
+
+    fn segment(&self, number: u32) -> Result<Segment, StoreError> {
+        if let Some(segment) = self.open.lock().get(&number) {
+            return Ok(Arc::clone(segment));
+        }
+        let file = match OpenOptions::new().read(true).open(self.path(number)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::SegmentGone { number });
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let segment: Segment = Arc::new(backend(file)?);
+        let mut open = self.open.lock();
+        if open.len() >= OPEN_MAX {
+            let oldest = open.keys().min().copied();
+            oldest.and_then(|oldest| open.remove(&oldest));
+        }
+        open.insert(number, Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// How large a segment gets, but for what one fold adds.
+    pub(super) fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
+    fn path(&self, number: u32) -> PathBuf {
+        self.directory.join(format!("chunks-{number:06}.seg"))
+    }
+
+    /// Goes on writing segment `number` at `end`.
+    pub(super) fn write_from(&self, number: u32, end: u64) -> Result<SegmentWriter, StoreError> {
+        let path = self.path(number);
+        let fresh = !path.exists();
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let file = backend(options.open(path).map_err(failed)?)?;
+        if fresh {
+            super::sync_directory(&self.directory)?;
+        }
+        Ok(SegmentWriter {
+            file,
+            number,
+            written: end,
+            buffer: Vec::new(),
+        })
+    }
+}
+
+fn backend(file: std::fs::File) -> Result<FileBackend, StoreError> {
+    FileBackend::new(file).map_err(|error| StoreError::redb(FILE)(error.into()))
+}
+
+/// The number in the name of a segment.
+fn number(name: &str) -> Option<u32> {
+    let digits = name.strip_prefix("chunks-")?.strip_suffix(".seg")?;
+    digits.parse().ok()
+}
+
+/// What one fold writes at the end of a segment.
+#[derive(Debug)]
+pub(super) struct SegmentWriter {
+    file: FileBackend,
+    number: u32,
+    /// Bytes of the file that are written; what is in the buffer follows.
+    written: u64,
+    buffer: Vec<u8>,
+}
+
+impl SegmentWriter {
+    /// Which segment.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Bytes of the segment so far.
+    pub fn end(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    /// Writes one chunk. It is durable when [`SegmentWriter::finish`] returns.
+    ///
+    /// # Panics
+    /// If the segment has 4 GiB: a fold brings a small part of that.
+    pub fn append(&mut self, key: ChunkKey, payload: &[u8]) -> Result<Place, StoreError> {
+        let checksum = crc32c::crc32c(payload);
+        let length = u32::try_from(payload.len()).expect("a chunk is far smaller");
+        self.buffer.extend_from_slice(&key.0.to_be_bytes());
+        self.buffer.extend_from_slice(&key.1.to_be_bytes());
+        self.buffer.extend_from_slice(&length.to_be_bytes());
+        self.buffer.extend_from_slice(&checksum.to_be_bytes());
+        let position = u32::try_from(self.end()).expect("a segment ends long before");
+        self.buffer.extend_from_slice(payload);
+        if self.buffer.len() >= WRITE_BYTES {
+            self.flush()?;
+        }
+        Ok(Place {
+            segment: self.number,
+            position,
+            length,
+            checksum,
+        })
+    }
+
+    /// The payload of a chunk of this segment, written just now or before.
+    pub fn read(&self, place: Place) -> Result<Bytes, StoreError> {
+        let (position, length) = (u64::from(place.position), place.length as usize);
+        let buffered = position.checked_sub(self.written).and_then(|from| {
+            self.buffer
+                .get(usize::try_from(from).ok()?..)?
+                .get(..length)
+        });
+        if let Some(payload) = buffered {
+            return Ok(Bytes::copy_from_slice(payload));
+        }
+        let mut payload = vec![0; length];
+        self.file.read(position, &mut payload).map_err(failed)?;
+        Ok(Bytes::from(payload))
+    }
+
+    /// Makes everything durable. Answers the end of the segment.
+    pub fn finish(mut self) -> Result<u64, StoreError> {
+        self.flush()?;
+        self.file.sync_data().map_err(failed)?;
+        Ok(self.written)
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let end = self.end();
+        self.file
+            .write(self.written, &self.buffer)
+            .map_err(failed)?;
+        self.buffer.clear();
+        self.written = end;
+        Ok(())
+    }
+}

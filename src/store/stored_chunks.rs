@@ -1,0 +1,150 @@
+//! The chunks of a store while a fold writes them: rows of the `chunks` table, and their bytes in a segment.
+//!
+//! Keeps the account of each segment: what was written to it, and what of that is dead. One without live chunks goes when the
+//! transaction is durable.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::chunks::{CHUNKS, ChunkKey, SEGMENTS, failed};
+use super::error::StoreError;
+use super::segments::{Place, SegmentWriter, Segments, StoredPlace};
+use crate::types::StreamId;
+
+/// See the module.
+pub(super) struct StoredChunks<'txn> {
+    rows: Table<'txn, ChunkKey, StoredPlace>,
+    accounts: Table<'txn, u32, (u64, u64)>,
+    segments: &'txn Segments,
+    /// Opened with the first chunk.
+    writer: Option<SegmentWriter>,
+    /// Bytes of chunks that this fold removed, by segment.
+    dead: BTreeMap<u32, u64>,
+}
+
+impl<'txn> StoredChunks<'txn> {
+    pub fn open(
+        write: &'txn WriteTransaction,
+        segments: &'txn Segments,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            rows: write.open_table(CHUNKS).map_err(failed)?,
+            accounts: write.open_table(SEGMENTS).map_err(failed)?,
+            segments,
+            writer: None,
+            dead: BTreeMap::new(),
+        })
+    }
+
+    /// Where the chunks of stream `id` begin that begin at `from` or later.
+    pub fn starts(
+        &self,
+        id: StreamId,
+        from: u64,
+    ) -> Result<impl Iterator<Item = Result<u64, StoreError>>, StoreError> {
+        let rows = self.rows.range((id.0, from)..=(id.0, u64::MAX));
+        let rows = rows.map_err(failed)?;
+        Ok(rows.map(|row| row.map(|(key, _)| key.value().1).map_err(failed)))
+    }
+
+    /// The last chunk of its stream that begins at `key` or before, if it is below `bytes_max`.
+    pub fn last_up_to(
+        &self,
+        key: ChunkKey,
+        bytes_max: usize,
+    ) -> Result<Option<(ChunkKey, Bytes)>, StoreError> {
+        let mut rows = self.rows.range((key.0, 0)..=key).map_err(failed)?;
+        let Some((key, place)) = rows.next_back().transpose().map_err(failed)? else {
+            return Ok(None);
+        };
+        let (key, place) = (key.value(), Place::from(place.value()));
+        if place.length as usize >= bytes_max {
+            return Ok(None);
+        }
+        let bytes = match &self.writer {
+            Some(writer) if writer.number() == place.segment => writer.read(place)?,
+            _ => self.segments.read(key, place)?,
+        };
+        Ok(Some((key, bytes)))
+    }
+
+    /// Writes the chunk `key`, in place of the one there was.
+    pub fn put(&mut self, key: ChunkKey, payload: &[u8]) -> Result<(), StoreError> {
+        let place = self.writer()?.append(key, payload)?;
+        let before = self.rows.insert(key, place.stored()).map_err(failed)?;
+        let before = before.map(|place| Place::from(place.value()));
+        self.note_dead(before);
+        Ok(())
+    }
+
+    /// Removes the chunk `key`.
+    pub fn remove(&mut self, key: ChunkKey) -> Result<(), StoreError> {
+        let before = self.rows.remove(key).map_err(failed)?;
+        let before = before.map(|place| Place::from(place.value()));
+        self.note_dead(before);
+        Ok(())
+    }
+
+    fn note_dead(&mut self, place: Option<Place>) {
+        if let Some(place) = place {
+            *self.dead.entry(place.segment).or_default() += place.bytes_in_file();
+        }
+    }
+
+    fn writer(&mut self) -> Result<&mut SegmentWriter, StoreError> {
+        if self.writer.is_none() {
+            let last = self.accounts.last().map_err(failed)?;
+            let last = last.map(|(number, account)| (number.value(), account.value().0));
+            let (number, end) = match last {
+                None => (1, 0),
+                Some((number, end)) if end < self.segments.bytes_max() => (number, end),
+                Some((number, _)) => {
+                    // It is not the last one any more: it may go, if nothing in it is alive.
+                    self.dead.entry(number).or_default();
+                    (number + 1, 0)
+                }
+            };
+            self.writer = Some(self.segments.write_from(number, end)?);
+        }
+        Ok(self.writer.as_mut().expect("it was opened just now"))
+    }
+
+    /// Makes what was written durable, and brings the accounts up to date. Answers the segments that can go once the
+    /// transaction is durable. The last one stays, whatever is in it: numbers are never used twice.
+    pub fn finish(mut self) -> Result<Vec<u32>, StoreError> {
+        if let Some(writer) = self.writer.take() {
+            let number = writer.number();
+            let before = self.account(number)?.map_or(0, |(_, dead)| dead);
+            let end = writer.finish()?;
+            self.accounts
+                .insert(number, (end, before))
+                .map_err(failed)?;
+        }
+        let last = self.accounts.last().map_err(failed)?;
+        let last = last.map(|(number, _)| number.value());
+        let mut gone = Vec::new();
+        for (number, dead) in std::mem::take(&mut self.dead) {
+            let Some((bytes, before)) = self.account(number)? else {
+                continue;
+            };
+            let dead = before + dead;
+            if dead >= bytes && Some(number) != last {
+                self.accounts.remove(number).map_err(failed)?;
+                gone.push(number);
+            } else {
+                self.accounts
+                    .insert(number, (bytes, dead))
+                    .map_err(failed)?;
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Bytes of a segment, and how many of them are dead.
+    fn account(&self, number: u32) -> Result<Option<(u64, u64)>, StoreError> {
+        let account = self.accounts.get(number).map_err(failed)?;
+        Ok(account.map(|account| account.value()))
+    }
+}
