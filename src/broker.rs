@@ -17,7 +17,7 @@
 //! # }
 //! ```
 //!
-//! Two local stores stand behind it: `durable` (a journal and a redb file) and `memory`. A name lives in one of them; the router
+//! Two local stores stand behind it: `durable` (files in the data directory) and `memory`. A name lives in one of them; the router
 //! finds it. Faces that pipeline use [`Broker::try_submit`]: no future per append.
 
 mod forking;

@@ -29,6 +29,7 @@ use redb::{
 use streamkeeper_protocol::run::RUN_HEADER_BYTES;
 
 use super::codec;
+use super::compaction::Compaction;
 use super::error::StoreError;
 use super::segments::{self, Segments, StoredPlace};
 use crate::rules::StreamState;
@@ -160,9 +161,13 @@ impl ChunkStore {
         Ok(tables >= TABLES)
     }
 
-    /// Whether rows of deleted or trimmed streams are still to be removed.
+    /// Whether rows of deleted or trimmed streams are still to be removed, or segments to be compacted.
     pub fn has_leftovers(&self) -> Result<bool, StoreError> {
         let read = self.begin_read()?;
+        let accounts = read.open_table(SEGMENTS).map_err(failed)?;
+        if Compaction::default().next(&accounts)?.is_some() {
+            return Ok(true);
+        }
         for table in [GARBAGE, UNTRIMMED] {
             let table = read.open_table(table).map_err(failed)?;
             if table.first().map_err(failed)?.is_some() {

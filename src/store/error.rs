@@ -1,10 +1,10 @@
-//! What can go wrong with the two files, and its one fate: reading is refused, or the store stops.
+//! What can go wrong with the files, and its one fate: reading is refused, or the store stops.
 
 use std::path::PathBuf;
 
 use super::codec::CodecError;
 
-/// A failure of `journal.log` or `store.redb`.
+/// A failure of `journal.log`, `store.redb` or a segment.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// redb reported a failure.

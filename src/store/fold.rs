@@ -17,6 +17,7 @@ use super::chunks::{
     STREAMS, TIMERS, UNTRIMMED, WATERMARK, failed,
 };
 use super::codec::{self, Entry};
+use super::compaction::Compaction;
 use super::error::StoreError;
 use super::journal::{self, Row};
 use super::segments::Segments;
@@ -58,15 +59,17 @@ impl Fold {
         Ok(())
     }
 
-    /// Writes everything in one transaction, and removes up to `removals_max` rows of deleted or trimmed streams. Answers the names of the streams it touched.
+    /// Writes everything in one transaction. Removes up to `removals_max` rows of deleted or trimmed streams on the way, and goes
+    /// on with the compaction.
     pub fn write(
         self,
         store: &ChunkStore,
         removals_max: usize,
-    ) -> Result<Vec<StreamName>, StoreError> {
+        compaction: &mut Compaction,
+    ) -> Result<Written, StoreError> {
         let write = store.begin_write()?;
         let mut names = Vec::with_capacity(self.streams.len());
-        let dead;
+        let (dead, leftovers);
         {
             let mut tables = Tables::open(&write, &store.segments, removals_max)?;
             for (id, entries) in self.streams {
@@ -74,6 +77,8 @@ impl Fold {
             }
             tables.collect_garbage()?;
             tables.trim_leftovers()?;
+            tables.chunks.compact(compaction)?;
+            leftovers = tables.has_leftovers(compaction)?;
             dead = tables.chunks.finish()?;
             let mut facts = write.open_table(FACTS).map_err(failed)?;
             let at_least = |value: u64, old: Option<u64>| value.max(old.unwrap_or(0));
@@ -88,8 +93,17 @@ impl Fold {
         }
         write.commit().map_err(failed)?;
         store.segments.remove(&dead)?;
-        Ok(names)
+        Ok(Written { names, leftovers })
     }
+}
+
+/// What a fold did.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// The streams it touched.
+    pub names: Vec<StreamName>,
+    /// There is more to remove or to move.
+    pub leftovers: bool,
 }
 
 /// The tables of the write transaction.
@@ -173,6 +187,12 @@ impl<'txn> Tables<'txn> {
             }
         }
         Ok(Some(name))
+    }
+
+    fn has_leftovers(&self, compaction: &Compaction) -> Result<bool, StoreError> {
+        let removals = self.garbage.first().map_err(failed)?.is_some()
+            || self.untrimmed.first().map_err(failed)?.is_some();
+        Ok(removals || self.chunks.has_victim(compaction)?)
     }
 
     fn stored(&self, id: StreamId) -> Result<Folded, StoreError> {

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::chunks::ChunkStore;
+use super::compaction::Compaction;
 use super::fold::Fold;
 use super::journal::Row;
 use super::shared::Shared;
@@ -32,8 +33,9 @@ struct Held {
 pub(super) struct Folder {
     shared: Arc<Shared>,
     held: Held,
-    /// The last fold left rows to remove: the next one does not wait for anything to fold.
+    /// The last fold left something to remove or to move: the next one does not wait for anything to fold.
     leftovers: bool,
+    compaction: Compaction,
 }
 
 impl Folder {
@@ -42,6 +44,7 @@ impl Folder {
             shared,
             held: Held::default(),
             leftovers: false,
+            compaction: Compaction::default(),
         }
     }
 
@@ -114,8 +117,9 @@ impl Folder {
                 folded.bytes += row.bytes.len();
             }
             folded.last_row = rows.last().map_or(self.held.last_row, |last| last.number);
-            folded.streams = fold.write(chunks, self.shared.options.removals_per_fold)?;
-            self.leftovers = chunks.has_leftovers()?;
+            let removals_max = self.shared.options.removals_per_fold;
+            let written = fold.write(chunks, removals_max, &mut self.compaction)?;
+            (folded.streams, self.leftovers) = (written.names, written.leftovers);
             self.shared
                 .watermark
                 .fetch_max(folded.last_row, Ordering::AcqRel);

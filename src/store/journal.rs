@@ -32,7 +32,7 @@ use super::error::StoreError;
 /// File name within the data directory.
 pub const FILE: &str = "journal.log";
 
-/// The most bytes in a row, but for a single run that is larger: with its key it just fills its pages in the store.
+/// The most bytes in a row, but for a single run that is larger: what a slow reader of one stream keeps in memory of the others.
 pub const ROW_BYTES_MAX: usize = 65_536 - 512;
 
 /// How much a new part of the file is rounded up to. It is filled with zeros: a block that was written before is cheaper to sync

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - [`codec`]: the bytes of rows; pure.
-//! - [`journal`]: frames in blocks written over in place. [`chunks`]: the redb file. [`segments`]: the bytes of chunks.
+//! - [`journal`]: frames in blocks written over in place. [`chunks`]: the redb file. [`segments`]: the bytes of chunks, which
+//!   `compaction` brings together again.
 //! - `commit` and `committer`: what one group commit holds, and the thread that decides, commits, publishes and confirms.
 //! - `folder`: the thread that moves journal rows into the store in bulk.
 //! - `recovery`: what start-up replays. `timers`: what runs by the clock.
@@ -19,6 +20,7 @@ pub mod chunks;
 pub mod codec;
 mod commit;
 mod committer;
+mod compaction;
 mod error;
 mod fold;
 mod folder;

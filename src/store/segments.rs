@@ -24,7 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes};
 use parking_lot::Mutex;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -76,10 +76,22 @@ impl Place {
         (self.segment, self.position, self.length, self.checksum)
     }
 
+    /// Whether `other` is the same chunk, of the same length.
+    pub(super) fn is_at(self, other: Self) -> bool {
+        (self.segment, self.position, self.length) == (other.segment, other.position, other.length)
+    }
+
     /// Bytes that the chunk takes in its segment.
     pub(super) fn bytes_in_file(self) -> u64 {
         CHUNK_HEADER_BYTES as u64 + u64::from(self.length)
     }
+}
+
+/// A chunk as its header in the segment tells of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChunkHeader {
+    pub key: ChunkKey,
+    pub place: Place,
 }
 
 type Segment = Arc<dyn StorageBackend>;
@@ -127,6 +139,22 @@ impl Segments {
         let position = u64::from(place.position);
         segment.read(position, &mut payload).map_err(failed)?;
         Ok(payload)
+    }
+
+    /// The chunk whose header is at `position` of segment `number`. What it says is as good as the file is.
+    pub(super) fn chunk_at(&self, number: u32, position: u64) -> Result<ChunkHeader, StoreError> {
+        let mut header = [0; CHUNK_HEADER_BYTES];
+        let segment = self.segment(number)?;
+        segment.read(position, &mut header).map_err(failed)?;
+        let mut fields = header.as_slice();
+        let key = (fields.get_u64(), fields.get_u64());
+        let place = Place {
+            segment: number,
+            length: fields.get_u32(),
+            checksum: fields.get_u32(),
+            position: u32::try_from(position + CHUNK_HEADER_BYTES as u64).unwrap_or(u32::MAX),
+        };
+        Ok(ChunkHeader { key, place })
     }
 
     /// Removes segments that nothing points to any more.
@@ -239,10 +267,10 @@ impl SegmentWriter {
     pub fn append(&mut self, key: ChunkKey, payload: &[u8]) -> Result<Place, StoreError> {
         let checksum = crc32c::crc32c(payload);
         let length = u32::try_from(payload.len()).expect("a chunk is far smaller");
-        self.buffer.extend_from_slice(&key.0.to_be_bytes());
-        self.buffer.extend_from_slice(&key.1.to_be_bytes());
-        self.buffer.extend_from_slice(&length.to_be_bytes());
-        self.buffer.extend_from_slice(&checksum.to_be_bytes());
+        self.buffer.put_u64(key.0);
+        self.buffer.put_u64(key.1);
+        self.buffer.put_u32(length);
+        self.buffer.put_u32(checksum);
         let position = u32::try_from(self.end()).expect("a segment ends long before");
         self.buffer.extend_from_slice(payload);
         if self.buffer.len() >= WRITE_BYTES {

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::chunks::{CHUNKS, ChunkKey, SEGMENTS, failed};
+use super::compaction::{Compaction, MOVED_BYTES_MAX};
 use super::error::StoreError;
-use super::segments::{Place, SegmentWriter, Segments, StoredPlace};
+use super::segments::{ChunkHeader, Place, SegmentWriter, Segments, StoredPlace};
 use crate::types::StreamId;
 
 /// See the module.
@@ -109,6 +110,56 @@ impl<'txn> StoredChunks<'txn> {
             self.writer = Some(self.segments.write_from(number, end)?);
         }
         Ok(self.writer.as_mut().expect("it was opened just now"))
+    }
+
+    /// Moves some of what is alive in a segment that is mostly dead.
+    pub fn compact(&mut self, compaction: &mut Compaction) -> Result<(), StoreError> {
+        let Some((number, mut position)) = compaction.next(&self.accounts)? else {
+            return Ok(());
+        };
+        let end = self.account(number)?.map_or(0, |(bytes, _)| bytes);
+        let mut moved = 0;
+        while position < end && moved < MOVED_BYTES_MAX {
+            let chunk = self.segments.chunk_at(number, position)?;
+            let next = position + chunk.place.bytes_in_file();
+            if next > end {
+                tracing::error!(
+                    segment = number,
+                    position,
+                    "a chunk header is damaged; the segment stays"
+                );
+                position = end;
+                break;
+            }
+            moved += self.move_chunk(chunk)?;
+            position = next;
+        }
+        compaction.at = (position < end).then_some((number, position));
+        if compaction.at.is_none() {
+            compaction.passed.insert(number);
+        }
+        Ok(())
+    }
+
+    /// Moves a chunk if it is alive. Answers its bytes if so.
+    fn move_chunk(&mut self, chunk: ChunkHeader) -> Result<u64, StoreError> {
+        let known = self.rows.get(chunk.key).map_err(failed)?;
+        let known = known.map(|place| Place::from(place.value()));
+        let Some(from) = known.filter(|known| known.is_at(chunk.place)) else {
+            return Ok(0);
+        };
+        // As it is: if it is damaged, whoever reads it shall be told.
+        let payload = self.segments.read_front(from, from.length as usize)?;
+        let mut to = self.writer()?.append(chunk.key, &payload)?;
+        to.checksum = from.checksum;
+        self.rows.insert(chunk.key, to.stored()).map_err(failed)?;
+        self.note_dead(Some(from));
+        Ok(from.bytes_in_file())
+    }
+
+    /// Whether there is something to compact.
+    pub fn has_victim(&self, compaction: &Compaction) -> Result<bool, StoreError> {
+        Ok(compaction.next(&self.accounts)?.is_some())
     }
 
     /// Makes what was written durable, and brings the accounts up to date. Answers the segments that can go once the

@@ -1,0 +1,159 @@
+//! Disk space comes back while the broker runs: segments of which little is alive are emptied and removed, and nobody notices.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use streamkeeper::broker::{Broker, BrokerOptions};
+use streamkeeper::storage::{ReadLimits, Storage};
+use streamkeeper::types::{
+    AppendOptions, CreateOptions, RecordBlock, Retention, Start, StreamName,
+};
+
+const KIB: usize = 1 << 10;
+const SEGMENT_BYTES: u64 = 256 << 10;
+const RECORD_BYTES: usize = 8 * KIB;
+
+async fn open(directory: &Path) -> Broker {
+    let mut options = BrokerOptions::in_directory(directory);
+    options.segment_bytes = SEGMENT_BYTES;
+    options.fold_bytes = 64 * KIB;
+    options.fold_interval = Duration::from_millis(10);
+    Broker::open(options).await.expect("the broker opens")
+}
+
+fn name(index: usize) -> StreamName {
+    StreamName::new(&format!("stream/{index}")).expect("a valid name")
+}
+
+fn record(stream: usize, offset: usize) -> Bytes {
+    let fill = u8::try_from((stream * 31 + offset) % 251).expect("below 251");
+    Bytes::from(vec![fill; RECORD_BYTES])
+}
+
+async fn append(broker: &Broker, stream: usize, offset: usize) {
+    let batch = RecordBlock::from_payloads([record(stream, offset)]);
+    let appended = broker
+        .append(&name(stream), batch, AppendOptions::default())
+        .await;
+    assert!(appended.is_ok(), "{appended:?}");
+}
+
+/// Reads the whole stream: its records end with `end`, and none is missing.
+async fn check(broker: &Broker, stream: usize, end: usize) -> usize {
+    let name = name(stream);
+    let (mut from, mut next) = (Start::Beginning, None);
+    let mut first = end;
+    loop {
+        let read = broker.read_messages(&name, from, ReadLimits::default());
+        let read = read.await.expect("it is readable");
+        for message in &read.messages {
+            let offset = usize::try_from(message.position.offset.0).expect("small");
+            let expected = *next.get_or_insert(offset);
+            assert_eq!(offset, expected, "stream {stream}: a gap");
+            assert_eq!(message.payload, record(stream, offset), "stream {stream}");
+            first = first.min(offset);
+            next = Some(offset + 1);
+        }
+        from = Start::At(read.next.offset);
+        if !read.has_more {
+            assert_eq!(next, Some(end), "stream {stream}");
+            return end - first;
+        }
+    }
+}
+
+/// Bytes of all segment files.
+fn segment_bytes(directory: &Path) -> u64 {
+    let files = std::fs::read_dir(directory).expect("the data directory");
+    let files = files.filter_map(Result::ok);
+    files
+        .filter(|file| file.file_name().to_string_lossy().ends_with(".seg"))
+        .filter_map(|file| Some(file.metadata().ok()?.len()))
+        .sum()
+}
+
+/// Twice what is alive, and what is being written.
+fn bound(live_records: usize) -> u64 {
+    let live = live_records * (RECORD_BYTES + 100);
+    2 * u64::try_from(live).expect("small") + 3 * SEGMENT_BYTES
+}
+
+async fn shrinks_to(directory: &Path, bytes: u64) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while segment_bytes(directory) > bytes {
+        let left = segment_bytes(directory);
+        assert!(Instant::now() < deadline, "{left} bytes, not {bytes}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_space_of_deleted_streams_comes_back_and_the_others_stay_whole() {
+    const STREAMS: usize = 20;
+    const RECORDS: usize = 40;
+    let directory = tempfile::tempdir().expect("a directory");
+    let broker = open(directory.path()).await;
+    for stream in 0..STREAMS {
+        let created = broker.create(&name(stream), CreateOptions::default()).await;
+        assert!(created.is_ok(), "{created:?}");
+    }
+    // Side by side, so that each segment holds some of each.
+    for offset in 0..RECORDS {
+        for stream in 0..STREAMS {
+            append(&broker, stream, offset).await;
+        }
+    }
+    let all = STREAMS * RECORDS * RECORD_BYTES;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while segment_bytes(directory.path()) < u64::try_from(all).expect("small") {
+        assert!(Instant::now() < deadline, "not everything is folded");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for stream in 2..STREAMS {
+        broker.delete(&name(stream)).await.expect("deleted");
+    }
+    shrinks_to(directory.path(), bound(2 * RECORDS)).await;
+    for stream in 0..2 {
+        assert_eq!(check(&broker, stream, RECORDS).await, RECORDS);
+    }
+    broker.close_all().await;
+    drop(broker);
+    let broker = open(directory.path()).await;
+    for stream in 0..2 {
+        assert_eq!(check(&broker, stream, RECORDS).await, RECORDS);
+    }
+    broker.close_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steady_appends_under_retention_keep_the_files_within_twice_what_is_kept() {
+    const STREAMS: usize = 4;
+    const KEPT: usize = 30;
+    const RECORDS: usize = 600;
+    let directory = tempfile::tempdir().expect("a directory");
+    let broker = open(directory.path()).await;
+    let options = CreateOptions {
+        retention: Retention {
+            max_records: Some(KEPT as u64),
+            ..Retention::default()
+        },
+        ..CreateOptions::default()
+    };
+    for stream in 0..STREAMS {
+        let created = broker.create(&name(stream), options.clone()).await;
+        assert!(created.is_ok(), "{created:?}");
+    }
+    for offset in 0..RECORDS {
+        for stream in 0..STREAMS {
+            append(&broker, stream, offset).await;
+        }
+        if offset % 100 == 99 {
+            shrinks_to(directory.path(), bound(STREAMS * KEPT)).await;
+        }
+    }
+    for stream in 0..STREAMS {
+        assert_eq!(check(&broker, stream, RECORDS).await, KEPT);
+    }
+    broker.close_all().await;
+}
