@@ -84,6 +84,9 @@ pub(crate) enum Error {
         /// What.
         what: &'static str,
     },
+    /// By a signal.
+    #[error("stopped by a signal; nothing was written")]
+    Stopped,
     /// Streamkeeper's client failed.
     #[error("the client: {0}")]
     Client(#[from] streamkeeper_client::Error),

@@ -26,9 +26,11 @@ mod workload;
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
 use crate::error::Error;
 use crate::measure::Results;
@@ -36,6 +38,9 @@ use crate::parts::Parts;
 use crate::plan::{Options, Plan};
 use crate::report::Report;
 use crate::workload::{Bench, Workload};
+
+/// A workload that takes longer is not worth waiting for: a server has lost something, or the disk is somebody else's.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -71,8 +76,19 @@ fn run(options: &Options) -> Result<(), Error> {
         root: root.path(),
         results: Results::default(),
     };
-    runtime.block_on(rounds(&plan, &mut bench))?;
+    runtime.block_on(until_stopped(rounds(&plan, &mut bench)))?;
     Report::new(&plan, &parts, &bench.results, root.path()).write(options)
+}
+
+/// Ends with an error when the run is interrupted, so that servers and data do not stay behind.
+async fn until_stopped(run: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let terminated = signal(SignalKind::terminate());
+    let mut terminated = terminated.map_err(Error::io("waiting for signals"))?;
+    tokio::select! {
+        done = run => done,
+        _ = terminated.recv() => Err(Error::Stopped),
+        _ = tokio::signal::ctrl_c() => Err(Error::Stopped),
+    }
 }
 
 async fn rounds(plan: &Plan, bench: &mut Bench<'_>) -> Result<(), Error> {
@@ -84,7 +100,9 @@ async fn rounds(plan: &Plan, bench: &mut Bench<'_>) -> Result<(), Error> {
                 say(&format!("round {number} of {of}, {title}: {key} "));
                 let begun = Instant::now();
                 // Boxed: it holds the buffers of all workloads.
-                Box::pin(bench.run(workload, system)).await?;
+                let running = Box::pin(bench.run(workload, system));
+                let ended = timeout(PATIENCE, running).await;
+                ended.map_err(|_elapsed| Error::TooLong { what: title })??;
                 say(&format!("({:.1} s)\n", begun.elapsed().as_secs_f64()));
             }
         }

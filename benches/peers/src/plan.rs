@@ -57,7 +57,7 @@ pub(crate) struct Options {
     pub(crate) out: Option<PathBuf>,
 
     /// Put the table into the README and the plot into docs/
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["quick", "only"])]
     pub(crate) write_readme: bool,
 }
 

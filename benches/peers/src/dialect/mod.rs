@@ -17,6 +17,8 @@ mod cursor;
 mod nats;
 mod redis;
 mod streamkeeper;
+#[cfg(test)]
+mod tests;
 
 use bytes::BytesMut;
 
