@@ -1,7 +1,9 @@
 //! What the run needs of the machine: a directory on a disk, and enough open files.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::syncfs;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
@@ -20,6 +22,13 @@ pub(crate) fn directory(parent: Option<&Path>) -> Result<TempDir, Error> {
     }
     let made = tempfile::Builder::new().prefix(".data-").tempdir_in(parent);
     made.map_err(Error::io("making a data directory"))
+}
+
+/// Waits until nothing of what was written or removed before is still on its way to the disk of `directory`: the next
+/// measurement must not pay for the last one.
+pub(crate) fn settle(directory: &Path) -> Result<(), Error> {
+    let directory = File::open(directory).map_err(Error::io("opening the data directory"))?;
+    syncfs(directory).map_err(|errno| Error::io("syncing the file system")(errno.into()))
 }
 
 /// The kind of file system that holds `path`, by the longest mount point that leads to it.

@@ -84,6 +84,16 @@ pub(crate) enum Error {
         /// What.
         what: &'static str,
     },
+    /// One of the above, in a workload.
+    #[error("{system}, {workload}: {source}")]
+    In {
+        /// The system that was loaded.
+        system: &'static str,
+        /// With what.
+        workload: &'static str,
+        /// What went wrong.
+        source: Box<Error>,
+    },
     /// By a signal.
     #[error("stopped by a signal; nothing was written")]
     Stopped,

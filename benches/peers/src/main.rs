@@ -102,7 +102,12 @@ async fn rounds(plan: &Plan, bench: &mut Bench<'_>) -> Result<(), Error> {
                 // Boxed: it holds the buffers of all workloads.
                 let running = Box::pin(bench.run(workload, system));
                 let ended = timeout(PATIENCE, running).await;
-                ended.map_err(|_elapsed| Error::TooLong { what: title })??;
+                let ended = ended.unwrap_or(Err(Error::TooLong { what: title }));
+                ended.map_err(|error| Error::In {
+                    system: key,
+                    workload: title,
+                    source: Box::new(error),
+                })?;
                 say(&format!("({:.1} s)\n", begun.elapsed().as_secs_f64()));
             }
         }

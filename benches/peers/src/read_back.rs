@@ -14,7 +14,7 @@ use crate::server::Server;
 /// Room for one read: what is read back comes in bulk.
 const READ_BYTES: usize = 256 << 10;
 /// Without a byte for so long, the rest is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Reads one stream with a connection of its own; gives the time from the request to the last record.
 pub(crate) async fn read_back(

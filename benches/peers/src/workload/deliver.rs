@@ -25,7 +25,7 @@ const STREAM: u32 = 1;
 /// Room for one read of a subscriber: there are many of them.
 const READ_BYTES: usize = 16 << 10;
 /// Without a byte for so long, the rest is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A connection that follows the stream.
 struct Subscriber {

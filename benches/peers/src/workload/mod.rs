@@ -9,6 +9,7 @@ mod producer;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::disk;
 use crate::error::Error;
 use crate::measure::Results;
 use crate::parts::Parts;
@@ -60,6 +61,7 @@ impl Bench<'_> {
             .tempdir_in(self.root);
         let directory = directory.map_err(Error::io("making a data directory"))?;
         let path = directory.path();
+        disk::settle(self.root)?;
         match workload {
             Workload::Appends => appends::run(self, system, path).await,
             Workload::Deliver => deliver::run(self, system, path).await,
