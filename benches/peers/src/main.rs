@@ -7,7 +7,8 @@
 //! JSON, and a plot.
 //!
 //! Bottom up: `record` (what is appended), `link` (a socket), `dialect` (the protocols), `system` and `server` (the
-//! processes), `load` and `read_back` (the loops), `workload`, `measure` (samples), `report`.
+//! processes), `load` and `read_back` (the loops), `workload`, `raw` (the machine alone), `measure` (samples),
+//! `report`.
 
 mod dialect;
 mod disk;
@@ -17,6 +18,7 @@ mod load;
 mod measure;
 mod parts;
 mod plan;
+mod raw;
 mod read_back;
 mod record;
 mod report;
@@ -36,6 +38,7 @@ use crate::error::Error;
 use crate::measure::Results;
 use crate::parts::Parts;
 use crate::plan::{Options, Plan};
+use crate::raw::Raw;
 use crate::report::Report;
 use crate::workload::{Bench, Workload};
 
@@ -93,6 +96,7 @@ async fn until_stopped(run: impl Future<Output = Result<(), Error>>) -> Result<(
 
 async fn rounds(plan: &Plan, bench: &mut Bench<'_>) -> Result<(), Error> {
     for round in 0..plan.rounds {
+        bench.results.add_raw(Raw::measure(bench.root)?);
         for workload in Workload::ALL {
             for system in plan.order(round) {
                 let (number, of) = (round + 1, plan.rounds);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::raw::Raw;
 use crate::system::System;
 
 /// One row of the table.
@@ -136,6 +137,7 @@ fn digits(value: f64) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     samples: BTreeMap<(Measure, System), Vec<f64>>,
+    raw: Vec<Raw>,
 }
 
 impl Results {
@@ -146,19 +148,24 @@ impl Results {
             .push(sample);
     }
 
+    pub(crate) fn add_raw(&mut self, raw: Raw) {
+        self.raw.push(raw);
+    }
+
+    /// What the machine itself needs, one sample per round.
+    pub(crate) fn raw(&self) -> &[Raw] {
+        &self.raw
+    }
+
     pub(crate) fn samples(&self, measure: Measure, system: System) -> &[f64] {
         self.samples
             .get(&(measure, system))
             .map_or(&[], Vec::as_slice)
     }
 
-    /// The middle one, or the mean of the two in the middle.
+    /// See [`median`].
     pub(crate) fn median(&self, measure: Measure, system: System) -> Option<f64> {
-        let mut sorted = self.samples(measure, system).to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let upper = *sorted.get(sorted.len() / 2)?;
-        let lower = *sorted.get(sorted.len().checked_sub(1)? / 2)?;
-        Some(f64::midpoint(lower, upper))
+        median(self.samples(measure, system))
     }
 
     /// Streamkeeper's median divided by that of `peer`.
@@ -170,6 +177,15 @@ impl Results {
         let other = self.median(measure, peer)?;
         (other > 0.0).then(|| own / other)
     }
+}
+
+/// The middle one, or the mean of the two in the middle; of nothing there is none.
+pub(crate) fn median(samples: &[f64]) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let upper = *sorted.get(sorted.len() / 2)?;
+    let lower = *sorted.get(sorted.len().checked_sub(1)? / 2)?;
+    Some(f64::midpoint(lower, upper))
 }
 
 #[cfg(test)]

@@ -36,6 +36,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
     catch_up_mib: u64,
 
+    /// Streams that are made with a record each
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    streams: u32,
+
     /// One short round: shows that everything works, its figures mean little
     #[arg(long)]
     quick: bool,
@@ -106,7 +110,11 @@ impl Options {
             rate: self.rate,
             followed: least(5, 1) * self.rate,
             catch_up_records: least(self.catch_up_mib, 32) << 12,
-            many_streams: if self.quick { 1_000 } else { 10_000 },
+            many_streams: if self.quick {
+                self.streams.min(1_000)
+            } else {
+                self.streams
+            },
         }
     }
 }

@@ -1,9 +1,12 @@
 //! All samples, so that a run can be looked at again.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::Report;
 use crate::measure::Measure;
+use crate::raw::Raw;
 
 /// The figures as JSON: `measures`, by measure and system, each with its median, samples and ratio.
 pub(super) fn figures(report: &Report<'_>) -> String {
@@ -31,6 +34,13 @@ pub(super) fn figures(report: &Report<'_>) -> String {
         .iter()
         .map(|(name, version)| ((*name).to_owned(), json!(version)))
         .collect();
+    let raw = |of: fn(&Raw) -> Duration| -> Vec<f64> {
+        results
+            .raw()
+            .iter()
+            .map(|raw| of(raw).as_secs_f64() * 1e3)
+            .collect()
+    };
     let whole = json!({
         "date": report.date,
         "machine": report.machine,
@@ -42,6 +52,8 @@ pub(super) fn figures(report: &Report<'_>) -> String {
         "appends_per_second_followed": plan.rate,
         "catch_up_records": plan.catch_up_records,
         "streams_made": plan.many_streams,
+        "raw_append_and_sync_p50_ms": raw(|raw| raw.sync),
+        "raw_round_trip_p50_ms": raw(|raw| raw.round_trip),
         "measures": measures,
     });
     format!("{whole:#}\n")

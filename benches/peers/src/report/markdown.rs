@@ -3,10 +3,12 @@
 //! The heads say what a confirm means in that column, because a figure without a sync is another figure.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::Report;
-use crate::measure::{Measure, Results};
+use crate::measure::{Measure, Results, Unit, median};
 use crate::plan::Plan;
+use crate::raw::Raw;
 use crate::system::System;
 
 /// The table, with a line above it that says when and where.
@@ -41,13 +43,24 @@ fn caption(report: &Report<'_>) -> String {
         1 => String::from("one round"),
         rounds => format!("medians of {rounds} interleaved rounds"),
     };
+    let raw = |of: fn(&Raw) -> Duration| {
+        let samples: Vec<f64> = report
+            .results
+            .raw()
+            .iter()
+            .map(|raw| of(raw).as_secs_f64() * 1e3)
+            .collect();
+        Unit::Milliseconds.show(median(&samples).unwrap_or_default())
+    };
+    let (sync, round_trip) = (raw(|raw| raw.sync), raw(|raw| raw.round_trip));
     let (records, seconds) = (
         thousands(plan.appends.records),
         plan.appends.time.as_secs_f64(),
     );
     format!(
         "{date}, {machine}, load and server together; {rounds}; 256-byte records, up to {records} or {seconds} s of them per \
-         append row. In brackets: Streamkeeper's figure divided by this one.\n"
+         append row. In the same run the machine alone took {sync} (p50) to append and sync such a record to a file, {round_trip} \
+         for a round trip over the loopback. In brackets: Streamkeeper's figure divided by this one.\n"
     )
 }
 
@@ -123,9 +136,9 @@ fn title(measure: Measure, plan: &Plan) -> String {
             let mib = plan.catch_up_records >> 12;
             return format!("catch-up read of {mib} MiB, after a restart");
         }
-        Measure::RecordsStored => "records stored by the appends with 1,024 in flight",
-        Measure::RssAfter => "server memory after them (RSS)",
-        Measure::RssPeak => "server memory during them, at most",
+        Measure::RecordsStored => "records stored by the rows of one record per append",
+        Measure::RssAfter => "server memory after those (RSS)",
+        Measure::RssPeak => "server memory during those, at most",
         Measure::RssDelivering => "server memory with the subscribers, at most",
         Measure::RssIdle => "server memory, idle and empty",
         Measure::Ready => "start on an empty store: ready after",

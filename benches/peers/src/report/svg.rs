@@ -124,7 +124,7 @@ fn legend(svg: &mut Picture, report: &Report<'_>, y: u32) {
     for (colour, text) in entries {
         svg.bar((f64::from(x), y), f64::from(BAR_HEIGHT), colour);
         svg.text((x + BAR_HEIGHT + 6, y + 11), "key", text);
-        x += 250;
+        x += 290;
     }
     let right = COLUMNS * PANEL_WIDTH + COLUMNS * MARGIN;
     svg.text((right, y + 11), "better", &report.date);
