@@ -95,7 +95,7 @@ pub(crate) enum Error {
         source: Box<Error>,
     },
     /// By a signal.
-    #[error("stopped by a signal; nothing was written")]
+    #[error("stopped by a signal; no file was written")]
     Stopped,
     /// Streamkeeper's client failed.
     #[error("the client: {0}")]

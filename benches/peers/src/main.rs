@@ -79,8 +79,16 @@ fn run(options: &Options) -> Result<(), Error> {
         root: root.path(),
         results: Results::default(),
     };
-    runtime.block_on(until_stopped(rounds(&plan, &mut bench)))?;
-    Report::new(&plan, &parts, &bench.results, root.path()).write(options)
+    let ended = runtime.block_on(until_stopped(rounds(&plan, &mut bench)));
+    let report = Report::new(&plan, &parts, &bench.results, root.path());
+    if ended.is_err() {
+        say(&format!(
+            "\nnot finished; what was measured so far:\n{}",
+            report.table()
+        ));
+    }
+    ended?;
+    report.write(options)
 }
 
 /// Ends with an error when the run is interrupted, so that servers and data do not stay behind.

@@ -41,9 +41,14 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// The table as markdown.
+    pub(crate) fn table(&self) -> String {
+        markdown::table(self)
+    }
+
     /// Writes all of it.
     pub(crate) fn write(&self, options: &Options) -> Result<(), Error> {
-        let table = markdown::table(self);
+        let table = self.table();
         let plot = svg::plot(self);
         let mut out = std::io::stdout().lock();
         let said = out.write_all(table.as_bytes()).and_then(|()| out.flush());
