@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::error::Error;
@@ -43,17 +43,21 @@ impl Link {
     /// # Cancel safety
     /// Safe: what was sent is gone from `output`, what was received is in `input`.
     pub(crate) async fn turn(&mut self) -> Result<(), Error> {
+        self.input.reserve(self.read_bytes);
         loop {
-            self.flush()?;
-            let interest = if self.output.is_empty() {
-                Interest::READABLE
-            } else {
-                Interest::READABLE | Interest::WRITABLE
-            };
-            let ready = self.socket.ready(interest).await;
-            let ready = ready.map_err(Error::io("waiting for a socket"))?;
-            if ready.is_readable() && self.receive()? {
-                return Ok(());
+            let (mut from, mut to) = self.socket.split();
+            // By the runtime's own readers: a read that empties the socket is not followed by one that finds nothing.
+            tokio::select! {
+                biased;
+                sent = to.write_buf(&mut self.output), if !self.output.is_empty() => {
+                    sent.map_err(Error::io("sending"))?;
+                }
+                received = from.read_buf(&mut self.input) => {
+                    return match received.map_err(Error::io("receiving"))? {
+                        0 => Err(Error::Closed),
+                        _ => Ok(()),
+                    };
+                }
             }
         }
     }
@@ -68,16 +72,5 @@ impl Link {
             }
         }
         Ok(())
-    }
-
-    /// Whether there was something.
-    fn receive(&mut self) -> Result<bool, Error> {
-        self.input.reserve(self.read_bytes);
-        match self.socket.try_read_buf(&mut self.input) {
-            Ok(0) => Err(Error::Closed),
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(Error::io("receiving")(error)),
-        }
     }
 }
