@@ -1,6 +1,7 @@
 //! The engine through the library handle: what is confirmed is there after a reopen, in order, once.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use streamkeeper::broker::{Broker, BrokerOptions};
@@ -8,6 +9,7 @@ use streamkeeper::fanout::{Bell, EndReason, Step};
 use streamkeeper::metrics::Metrics;
 use streamkeeper::storage::{ReadLimits, Storage};
 use streamkeeper::store::chunks::ChunkStore;
+use streamkeeper::store::{Directory, Files};
 use streamkeeper::types::{
     AppendOptions, CreateOptions, Error, Offset, RecordBlock, Refusal, Retention, Start,
     StorageKind, StreamName,
@@ -288,8 +290,9 @@ async fn rows_of_deleted_and_trimmed_streams_are_all_removed_in_the_end() {
         .expect("appended");
     broker.close_all().await;
     drop(broker);
+    let files: Arc<dyn Files> = Arc::new(Directory::new(directory.path()));
     let leftovers = || {
-        let store = ChunkStore::open(directory.path(), 1 << 20, 1 << 20).expect("the store opens");
+        let store = ChunkStore::open(&files, 1 << 20, 1 << 20).expect("the store opens");
         store.has_leftovers().expect("readable")
     };
     assert!(leftovers(), "all of it was done before the end");
@@ -306,7 +309,7 @@ async fn rows_of_deleted_and_trimmed_streams_are_all_removed_in_the_end() {
         }
         broker.close_all().await;
     }
-    let store = ChunkStore::open(directory.path(), 1 << 20, 1 << 20).expect("the store opens");
+    let store = ChunkStore::open(&files, 1 << 20, 1 << 20).expect("the store opens");
     let load = |stream: &StreamName| store.load(stream.as_str()).expect("readable");
     assert_eq!(load(&deleted), None);
     let id = load(&trimmed).expect("still there").id;

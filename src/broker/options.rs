@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::metrics::Metrics;
 use crate::rules::RuleLimits;
-use crate::store::{LocalOptions, Readiness, StoreError};
+use crate::store::{Directory, Files, LocalOptions, Readiness, StoreError};
 use crate::stream::QueueLimits;
 use crate::types::{Clock, StorageKind};
 
@@ -18,7 +18,7 @@ const MIB: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct BrokerOptions {
     /// Where the files are.
-    pub directory: PathBuf,
+    pub files: Arc<dyn Files>,
     /// Which backend keeps a stream whose creator does not say.
     pub default_storage: StorageKind,
     /// Bounds that the rules check.
@@ -53,7 +53,7 @@ impl BrokerOptions {
     /// The defaults, with files in `directory` (made if it is not there).
     pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
         Self {
-            directory: directory.into(),
+            files: Arc::new(Directory::new(directory)),
             default_storage: StorageKind::default(),
             rules: RuleLimits::default(),
             queues: QueueLimits {
@@ -78,14 +78,14 @@ impl BrokerOptions {
 
     pub(super) fn durable(&self) -> LocalOptions {
         LocalOptions {
-            directory: Some(self.directory.clone()),
+            files: Some(Arc::clone(&self.files)),
             ..self.memory()
         }
     }
 
     pub(super) fn memory(&self) -> LocalOptions {
         LocalOptions {
-            directory: None,
+            files: None,
             rules: self.rules,
             queues: self.queues,
             commit_bytes_max: self.commit_bytes_max,

@@ -17,13 +17,13 @@
 //! Only the folder writes. Readers open a transaction per call and run off the async threads. Commits use quick-repair, so
 //! opening after a crash does not walk the file.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
 use redb::{
-    Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
-    WriteTransaction,
+    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable,
+    TableDefinition, WriteTransaction,
 };
 
 use streamkeeper_protocol::run::RUN_HEADER_BYTES;
@@ -31,6 +31,8 @@ use streamkeeper_protocol::run::RUN_HEADER_BYTES;
 use super::codec;
 use super::compaction::Compaction;
 use super::error::StoreError;
+use super::files::{Files, Opened};
+use super::journal;
 use super::segments::{self, Segments, StoredPlace};
 use crate::rules::StreamState;
 use crate::types::{Offset, Run, RunHeader, StreamId, StreamName, Timestamp};
@@ -107,17 +109,16 @@ pub struct ChunkStore {
 }
 
 impl ChunkStore {
-    /// Opens or creates the store in `directory`. A segment is ended by the fold that takes it to `segment_bytes`.
+    /// Opens or creates the store among `files`. A segment is ended by the fold that takes it to `segment_bytes`.
     pub fn open(
-        directory: &Path,
+        files: &Arc<dyn Files>,
         cache_bytes: usize,
         segment_bytes: u64,
     ) -> Result<Self, StoreError> {
-        let database =
-            super::open_database(Builder::new().set_cache_size(cache_bytes), directory, FILE)?;
+        let database = open_database(&**files, cache_bytes)?;
         let store = Self {
             database: RwLock::new(Some(database)),
-            segments: Segments::new(directory, segment_bytes),
+            segments: Segments::new(Arc::clone(files), segment_bytes),
         };
         if !store.has_tables()? {
             let write = store.begin_write()?;
@@ -140,7 +141,7 @@ impl ChunkStore {
     fn remove_unknown_segments(&self) -> Result<(), StoreError> {
         let read = self.begin_read()?;
         let known = read.open_table(SEGMENTS).map_err(failed)?;
-        let is_known = |number| known.get(number).is_ok_and(|row| row.is_some());
+        let is_known = |number| Ok(known.get(number).map_err(failed)?.is_some());
         self.segments.remove_unknown(is_known)
     }
 
@@ -412,6 +413,22 @@ impl ChunkStore {
         }
         Ok(due)
     }
+}
+
+fn open_database(files: &dyn Files, cache_bytes: usize) -> Result<Database, StoreError> {
+    let file = files
+        .create(FILE)
+        .map_err(|source| StoreError::Io { file: FILE, source })?;
+    let mut builder = Builder::new();
+    let opened = builder
+        .set_cache_size(cache_bytes)
+        .create_with_backend(Opened::new(file, !journal::has_commits(files)));
+    opened.map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::Locked {
+            path: files.place().join(FILE),
+        },
+        other => failed(other),
+    })
 }
 
 fn corrupt(source: codec::CodecError) -> StoreError {

@@ -258,7 +258,10 @@ impl<'txn> Tables<'txn> {
             Some(max_age) => self.commit_time(state)?.map(|at| at.after(max_age)),
             None => None,
         };
-        Ok([state.expires_at(), age].into_iter().flatten().min())
+        Ok([state.expires_at(), age, crowded_since(state)]
+            .into_iter()
+            .flatten()
+            .min())
     }
 
     /// Commit time of the earliest record.
@@ -413,6 +416,16 @@ impl<'txn> Tables<'txn> {
         }
         Ok(())
     }
+}
+
+/// A time long gone if the stream holds more than its limits say: its readers have been shown a trim that is written down only by
+/// a later commit. Should that one never be, the clock sees to it.
+fn crowded_since(state: &StreamState) -> Option<Timestamp> {
+    let never = Timestamp::default();
+    let retention = &state.options.retention;
+    let crowded = !state.deleted
+        && rules::retention::is_due(retention, state.earliest, state.tail, never, None);
+    crowded.then_some(never)
 }
 
 /// A chunk being filled.

@@ -16,18 +16,16 @@ pub mod frame;
 pub mod ring;
 
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io;
-use std::path::Path;
 
 use ::ring::rand::{SecureRandom, SystemRandom};
 use bytes::Bytes;
 use redb::StorageBackend;
-use redb::backends::FileBackend;
 
 use self::frame::{BLOCK, BLOCK_BYTES, FrameHeader, HEAD_BYTES, HEADER_BYTES, Salt};
 use self::ring::Ring;
 use super::error::StoreError;
+use super::files::Files;
 
 /// File name within the data directory.
 pub const FILE: &str = "journal.log";
@@ -82,13 +80,9 @@ fn failed(source: io::Error) -> StoreError {
 }
 
 impl Journal {
-    /// Opens or creates the journal in `directory`. Whoever does so holds the lock of the store beside it.
-    pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        let mut options = OpenOptions::new();
-        let options = options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(directory.join(FILE)).map_err(failed)?;
-        let file = FileBackend::new(file).map_err(|error| StoreError::redb(FILE)(error.into()))?;
-        Self::on(Box::new(file))
+    /// Opens or creates the journal among `files`. Whoever does so holds the lock of the store beside it.
+    pub fn open(files: &dyn Files) -> Result<Self, StoreError> {
+        Self::on(files.create(FILE).map_err(failed)?)
     }
 
     /// Opens or creates the journal in `file`.
@@ -124,6 +118,7 @@ impl Journal {
         mut each: impl FnMut(Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.next_row = watermark.saturating_add(1);
+        let mut last = None;
         for (start, header) in self.frames()? {
             if header.last_row() < self.next_row {
                 continue;
@@ -145,8 +140,20 @@ impl Journal {
             self.next_row = header.last_row() + 1;
             let bytes = header.blocks_bytes();
             self.ring.found(header.last_row(), start, bytes);
+            last = Some((start, bytes));
+        }
+        if let Some((start, bytes)) = last {
+            self.settle(start, bytes)?;
         }
         Ok(())
+    }
+
+    /// Makes the last frame durable, which a process may have written and not lived, or not been able, to sync: what was replayed is
+    /// shown, and must not vanish with the power. It is written again, since a system that failed to sync a page may take it for clean.
+    fn settle(&self, start: u64, bytes: u64) -> Result<(), StoreError> {
+        let frame = self.read(start, bytes)?;
+        self.file.write(start, &frame).map_err(failed)?;
+        self.file.sync_data().map_err(failed)
     }
 
     /// Makes `rows` durable, all or none, with one sync. Blocks of rows up to `watermark` may be written over.
@@ -304,6 +311,14 @@ impl Drop for Journal {
 
 fn length(row: &Bytes) -> u32 {
     u32::try_from(row.len()).expect("a row is bounded by the largest record")
+}
+
+/// False if nothing was ever committed to the journal among `files`, if there is one.
+pub(super) fn has_commits(files: &dyn Files) -> bool {
+    match files.length(FILE) {
+        Ok(bytes) => bytes > BLOCK_BYTES,
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 fn read_head(file: &dyn StorageBackend, length: u64) -> Result<Option<Salt>, StoreError> {

@@ -13,11 +13,12 @@ use tokio::task::AbortHandle;
 use super::chunks::{ChunkStore, Facts};
 use super::committer::Committer;
 use super::error::StoreError;
+use super::files::Files;
 use super::folder::Folder;
 use super::journal::Journal;
+use super::recovery;
 use super::shared::{Readiness, Shared, Unfolded};
 use super::timers::{self, Timers};
-use super::{create_directory, recovery, sync_directory};
 use crate::metrics::Metrics;
 use crate::rules::RuleLimits;
 use crate::stream::{QueueLimits, Registry, WriteQueues};
@@ -29,7 +30,7 @@ const COMMITTER: &str = "committer";
 #[derive(Clone, Debug)]
 pub struct LocalOptions {
     /// Where the files are; `None` keeps everything in memory.
-    pub directory: Option<PathBuf>,
+    pub files: Option<Arc<dyn Files>>,
     /// Bounds that the rules check.
     pub rules: RuleLimits,
     /// Bounds of the write queues.
@@ -74,18 +75,8 @@ impl LocalStore {
             .fold_bytes
             .min(options.hot_tail_bytes_max / 4)
             .max(1);
-        let files = match &options.directory {
-            Some(directory) => {
-                create_directory(directory)?;
-                let chunks =
-                    ChunkStore::open(directory, options.store_cache_bytes, options.segment_bytes)?;
-                let journal = Journal::open(directory)?;
-                sync_directory(directory)?;
-                let facts = chunks.facts()?;
-                Some((chunks, journal, facts))
-            }
-            None => None,
-        };
+        let open = |files| open_files(files, &options);
+        let files = options.files.as_ref().map(open).transpose()?;
         let (chunks, mut journal, facts) = match files {
             Some((chunks, journal, facts)) => (Some(chunks), Some(journal), facts),
             None => (None, None, Facts::default()),
@@ -182,6 +173,22 @@ impl Drop for PanicWatch {
             self.shared.queues.close();
         }
     }
+}
+
+fn open_files(
+    files: &Arc<dyn Files>,
+    options: &LocalOptions,
+) -> Result<(ChunkStore, Journal, Facts), StoreError> {
+    let failed = |source| StoreError::Directory {
+        path: files.place().to_owned(),
+        source,
+    };
+    files.prepare().map_err(failed)?;
+    let chunks = ChunkStore::open(files, options.store_cache_bytes, options.segment_bytes)?;
+    let journal = Journal::open(&**files)?;
+    files.sync().map_err(failed)?;
+    let facts = chunks.facts()?;
+    Ok((chunks, journal, facts))
 }
 
 fn join(name: &str, thread: Option<JoinHandle<()>>) {

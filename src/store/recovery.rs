@@ -157,11 +157,15 @@ impl Replay<'_> {
     /// are shown again, and the committer's first work is to write them down.
     fn publish(&self) {
         let now = self.recovered.newest.max(self.shared.clock.now());
-        for stream in self.streams.values() {
+        for (id, stream) in &self.streams {
             let resident = stream.state.lock();
             let Resident::Loaded(state) = &*resident else {
                 continue;
             };
+            if state.as_ref().is_some_and(|state| state.id != *id) {
+                // A name that was used again comes up once for each incarnation, and is published by its last.
+                continue;
+            }
             let mut live = stream.live();
             live.view = state.as_ref().map(View::of);
             let Some(state) = state else { continue };

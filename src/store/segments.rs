@@ -19,18 +19,16 @@
 //! Invariants: bytes that a place points to never change; segment numbers are never used twice.
 
 use std::collections::HashMap;
-use std::fs::OpenOptions;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
 use parking_lot::Mutex;
 use redb::StorageBackend;
-use redb::backends::FileBackend;
 
 use super::chunks::ChunkKey;
 use super::error::StoreError;
+use super::files::Files;
 
 /// What segment files are called in errors; each has its number before the end of its name.
 pub const FILE: &str = "chunks-*.seg";
@@ -99,7 +97,7 @@ type Segment = Arc<dyn StorageBackend>;
 /// The segments of one data directory, for whoever reads them.
 #[derive(Debug)]
 pub struct Segments {
-    directory: PathBuf,
+    files: Arc<dyn Files>,
     bytes_max: u64,
     open: Mutex<HashMap<u32, Segment>>,
 }
@@ -109,10 +107,10 @@ fn failed(source: io::Error) -> StoreError {
 }
 
 impl Segments {
-    /// The segments in `directory`, which exists. One is ended by the fold that takes it to `bytes_max`.
-    pub fn new(directory: &Path, bytes_max: u64) -> Self {
+    /// The segments among `files`. One is ended by the fold that takes it to `bytes_max`.
+    pub fn new(files: Arc<dyn Files>, bytes_max: u64) -> Self {
         Self {
-            directory: directory.to_owned(),
+            files,
             bytes_max,
             open: Mutex::default(),
         }
@@ -161,7 +159,7 @@ impl Segments {
     pub fn remove(&self, dead: &[u32]) -> Result<(), StoreError> {
         for number in dead {
             self.open.lock().remove(number);
-            match std::fs::remove_file(self.path(*number)) {
+            match self.files.remove(&name(*number)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
                 _ => {}
             }
@@ -171,11 +169,17 @@ impl Segments {
 
     /// Removes the segments that `is_known` does not know: left by a crash between a file and the transaction that names it,
     /// or between a transaction and the removal that follows it.
-    pub fn remove_unknown(&self, is_known: impl Fn(u32) -> bool) -> Result<(), StoreError> {
+    pub fn remove_unknown(
+        &self,
+        is_known: impl Fn(u32) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
         let mut unknown = Vec::new();
-        for entry in std::fs::read_dir(&self.directory).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            unknown.extend(number(&name.to_string_lossy()).filter(|number| !is_known(*number)));
+        for name in self.files.names().map_err(failed)? {
+            if let Some(number) = number(&name)
+                && !is_known(number)?
+            {
+                unknown.push(number);
+            }
         }
         self.remove(&unknown)
     }
@@ -184,14 +188,13 @@ impl Segments {
         if let Some(segment) = self.open.lock().get(&number) {
             return Ok(Arc::clone(segment));
         }
-        let file = match OpenOptions::new().read(true).open(self.path(number)) {
-            Ok(file) => file,
+        let segment: Segment = match self.files.open(&name(number)) {
+            Ok(file) => Arc::from(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(StoreError::SegmentGone { number });
             }
             Err(error) => return Err(failed(error)),
         };
-        let segment: Segment = Arc::new(backend(file)?);
         let mut open = self.open.lock();
         if open.len() >= OPEN_MAX {
             let oldest = open.keys().min().copied();
@@ -206,19 +209,13 @@ impl Segments {
         self.bytes_max
     }
 
-    fn path(&self, number: u32) -> PathBuf {
-        self.directory.join(format!("chunks-{number:06}.seg"))
-    }
-
     /// Goes on writing segment `number` at `end`.
     pub(super) fn write_from(&self, number: u32, end: u64) -> Result<SegmentWriter, StoreError> {
-        let path = self.path(number);
-        let fresh = !path.exists();
-        let mut options = OpenOptions::new();
-        let options = options.read(true).write(true).create(true).truncate(false);
-        let file = backend(options.open(path).map_err(failed)?)?;
+        let name = name(number);
+        let fresh = self.files.length(&name).is_err();
+        let file = self.files.create(&name).map_err(failed)?;
         if fresh {
-            super::sync_directory(&self.directory)?;
+            self.files.sync().map_err(failed)?;
         }
         Ok(SegmentWriter {
             file,
@@ -229,8 +226,8 @@ impl Segments {
     }
 }
 
-fn backend(file: std::fs::File) -> Result<FileBackend, StoreError> {
-    FileBackend::new(file).map_err(|error| StoreError::redb(FILE)(error.into()))
+fn name(number: u32) -> String {
+    format!("chunks-{number:06}.seg")
 }
 
 /// The number in the name of a segment.
@@ -242,7 +239,7 @@ fn number(name: &str) -> Option<u32> {
 /// What one fold writes at the end of a segment.
 #[derive(Debug)]
 pub(super) struct SegmentWriter {
-    file: FileBackend,
+    file: Box<dyn StorageBackend>,
     number: u32,
     /// Bytes of the file that are written; what is in the buffer follows.
     written: u64,

@@ -189,14 +189,13 @@ impl Shared {
 
     /// Tells the metrics how large the files are. A file that cannot be looked at keeps its last figure.
     pub fn measure_files(&self) {
-        let Some(directory) = &self.options.directory else {
+        let Some(files) = &self.options.files else {
             return;
         };
-        let length = |file| std::fs::metadata(directory.join(file)).map(|about| about.len());
-        if let Ok(bytes) = length(journal::FILE) {
+        if let Ok(bytes) = files.length(journal::FILE) {
             self.metrics.journal_file_bytes.set(bytes);
         }
-        if let Ok(bytes) = length(chunks::FILE) {
+        if let Ok(bytes) = files.length(chunks::FILE) {
             self.metrics.store_file_bytes.set(bytes);
         }
         if let Some(Ok(bytes)) = self.chunks.as_ref().map(ChunkStore::segment_bytes) {

@@ -1,8 +1,10 @@
 //! The journal over real files: what comes back after each end it may meet.
 
+use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
 use super::*;
+use crate::store::Directory;
 
 /// A journal in a directory of its own, and the rows that were committed.
 struct Run {
@@ -28,7 +30,7 @@ impl Run {
     }
 
     fn try_open(&self, watermark: u64) -> Result<(Journal, Vec<Bytes>), StoreError> {
-        let mut journal = Journal::open(self.directory.path())?;
+        let mut journal = Journal::open(&Directory::new(self.directory.path()))?;
         let (mut rows, mut next) = (Vec::new(), watermark + 1);
         journal.replay(watermark, |row| {
             assert_eq!(row.number, next, "rows come in order");

@@ -1,0 +1,286 @@
+//! A simulated disk under both files of the store: it remembers every write, and when each was synced.
+//!
+//! The engine sees a disk that works. What the disk has done is a *trace*; where power would have been lost is chosen afterwards,
+//! anywhere in the trace and as often as wanted (`image`). A *kill* makes the handles of one life of the engine useless, as the
+//! end of its process would: what it wrote stays in the cache, synced or not, and the next life finds it there.
+//!
+//! Invariants: events are in the order in which they took effect; an event is noted before its caller goes on.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use redb::StorageBackend;
+use streamkeeper::store::Files;
+
+const BLOCK: usize = 4096;
+
+type Block = [u8; BLOCK];
+
+/// The bytes of a file. Blocks are shared between copies; one that is not there is all zeros.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    blocks: Vec<Option<Arc<Block>>>,
+    length: u64,
+}
+
+impl Content {
+    fn index(at: u64) -> usize {
+        usize::try_from(at / BLOCK as u64).expect("a small file")
+    }
+
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub fn read(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+        if at + out.len() as u64 > self.length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let (mut at, mut out) = (at, out);
+        while !out.is_empty() {
+            let within = usize::try_from(at % BLOCK as u64).expect("below a block");
+            let (now, later) = out.split_at_mut(out.len().min(BLOCK - within));
+            match self.blocks.get(Self::index(at)).and_then(Option::as_ref) {
+                Some(block) => now.copy_from_slice(&block[within..within + now.len()]),
+                None => now.fill(0),
+            }
+            at += now.len() as u64;
+            out = later;
+        }
+        Ok(())
+    }
+
+    pub fn write(&mut self, at: u64, data: &[u8]) {
+        self.length = self.length.max(at + data.len() as u64);
+        self.blocks
+            .resize(Self::index(self.length + BLOCK as u64 - 1), None);
+        let (mut at, mut data) = (at, data);
+        while !data.is_empty() {
+            let within = usize::try_from(at % BLOCK as u64).expect("below a block");
+            let (now, later) = data.split_at(data.len().min(BLOCK - within));
+            let slot = &mut self.blocks[Self::index(at)];
+            if now.iter().all(|byte| *byte == 0) && (now.len() == BLOCK || slot.is_none()) {
+                *slot = None;
+            } else {
+                let block = slot.get_or_insert_with(|| Arc::new([0; BLOCK]));
+                Arc::make_mut(block)[within..within + now.len()].copy_from_slice(now);
+            }
+            at += now.len() as u64;
+            data = later;
+        }
+    }
+
+    pub fn set_length(&mut self, length: u64) {
+        self.blocks
+            .resize(Self::index(length + BLOCK as u64 - 1), None);
+        let within = usize::try_from(length % BLOCK as u64).expect("below a block");
+        if let Some(Some(block)) = self.blocks.last_mut()
+            && length < self.length
+            && within > 0
+        {
+            Arc::make_mut(block)[within..].fill(0);
+        }
+        self.length = length;
+    }
+}
+
+/// The files by name.
+pub type Contents = BTreeMap<Arc<str>, Content>;
+
+/// What the disk was told.
+#[derive(Clone, Debug)]
+pub enum Event {
+    Created(Arc<str>),
+    Removed(Arc<str>),
+    Written(Arc<str>, u64, Arc<[u8]>),
+    Resized(Arc<str>, u64),
+    Synced(Arc<str>),
+    NamesSynced,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    contents: Contents,
+    /// Removed, and read by those that have them open.
+    removed: Contents,
+    trace: Vec<Event>,
+    /// Handles of an earlier life are dead.
+    life: u64,
+    /// This life ends instead of this event.
+    ends_at: Option<usize>,
+}
+
+/// See the module. Copies are handles of the same disk, of the life they were made in.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    state: Arc<Mutex<State>>,
+    life: u64,
+}
+
+impl Disk {
+    /// A disk that holds `contents`, all durable.
+    pub fn new(contents: Contents) -> Self {
+        let state = State {
+            contents,
+            ..State::default()
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            life: 0,
+        }
+    }
+
+    /// How many events there were.
+    pub fn now(&self) -> usize {
+        self.state.lock().trace.len()
+    }
+
+    /// Lets this life end by itself after so many more events: in the middle of what the engine does then.
+    pub fn kill_after(&self, events: usize) {
+        let mut state = self.state.lock();
+        state.ends_at = Some(state.trace.len() + events);
+    }
+
+    /// Ends this life, if it has not ended: whatever holds its handles cannot reach the disk any more. Answers a handle of the next.
+    pub fn kill(&self) -> Self {
+        let mut state = self.state.lock();
+        state.ends_at = None;
+        state.life = self.life + 1;
+        Self {
+            state: Arc::clone(&self.state),
+            life: state.life,
+        }
+    }
+
+    /// Everything that happened.
+    pub fn trace(&self) -> Vec<Event> {
+        self.state.lock().trace.clone()
+    }
+
+    fn alive<T>(&self, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.state.lock();
+        if state.ends_at.is_some_and(|end| state.trace.len() >= end) {
+            state.life = self.life + 1;
+        }
+        if state.life != self.life {
+            return Err(io::Error::other("this life has ended"));
+        }
+        act(&mut state)
+    }
+}
+
+impl Files for Disk {
+    fn place(&self) -> &Path {
+        Path::new("simulated")
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        let name: Arc<str> = Arc::from(name);
+        self.alive(|state| {
+            if !state.contents.contains_key(&name) {
+                state.contents.insert(Arc::clone(&name), Content::default());
+                state.trace.push(Event::Created(Arc::clone(&name)));
+            }
+            Ok(())
+        })?;
+        let disk = self.clone();
+        Ok(Box::new(Handle { disk, name }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        self.length(name)?;
+        self.create(name)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.alive(|state| {
+            let gone = state.contents.remove(name);
+            let gone = gone.ok_or(io::ErrorKind::NotFound)?;
+            state.removed.insert(Arc::from(name), gone);
+            state.trace.push(Event::Removed(Arc::from(name)));
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.alive(|state| {
+            state.trace.push(Event::NamesSynced);
+            Ok(())
+        })
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.alive(|state| Ok(state.contents.keys().map(ToString::to_string).collect()))
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        self.alive(|state| {
+            let content = state.contents.get(name);
+            Ok(content.ok_or(io::ErrorKind::NotFound)?.length())
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Handle {
+    disk: Disk,
+    name: Arc<str>,
+}
+
+impl Handle {
+    fn with<T>(
+        &self,
+        act: impl FnOnce(&mut Content, &mut Vec<Event>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.disk.alive(|state| {
+            let content = state.contents.get_mut(&self.name);
+            let content = content.or_else(|| state.removed.get_mut(&self.name));
+            let content = content.expect("what is open was created");
+            act(content, &mut state.trace)
+        })
+    }
+}
+
+impl StorageBackend for Handle {
+    fn len(&self) -> io::Result<u64> {
+        self.with(|content, _| Ok(content.length()))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.with(|content, _| content.read(offset, out))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.with(|content, trace| {
+            content.set_length(len);
+            trace.push(Event::Resized(Arc::clone(&self.name), len));
+            Ok(())
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.with(|_, trace| {
+            trace.push(Event::Synced(Arc::clone(&self.name)));
+            Ok(())
+        })
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.with(|content, trace| {
+            content.write(offset, data);
+            trace.push(Event::Written(
+                Arc::clone(&self.name),
+                offset,
+                Arc::from(data),
+            ));
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,304 @@
+//! What the streams must hold: a naive mirror of each, and which mirrors are allowed after a cut.
+//!
+//! Every stream has a copy of everything; rules are applied to it in the order in which commands were queued. A [`Timeline`]
+//! tells, for each point of a trace, what had been asked and what had been confirmed by then: a confirmed command has happened, one
+//! that was not asked yet has not, and one in between may have, as long as those before it on its stream have too.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use streamkeeper::types::{
+    AppendOptions, CreateOptions, Expiry, Offset, Position, ProducerStamp, Timestamp,
+};
+
+pub type Name = &'static str;
+
+/// A stream as it must be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mirror {
+    pub options: CreateOptions,
+    pub created_at: Timestamp,
+    pub records: Vec<Bytes>,
+    pub earliest: usize,
+    /// Up to here age may have trimmed.
+    pub aged: usize,
+    pub closed: bool,
+    pub last_seq: Option<Bytes>,
+    /// Epoch and last seq of each producer.
+    pub producers: BTreeMap<&'static str, (u64, u64)>,
+    pub source: Option<Name>,
+    pub forks: usize,
+    /// Kept for its forks only.
+    pub gone: bool,
+}
+
+pub type World = BTreeMap<Name, Mirror>;
+
+/// A command to one stream.
+#[derive(Clone, Debug)]
+pub enum Op {
+    Create(CreateOptions),
+    Append(Vec<Bytes>, AppendOptions),
+    Close,
+    Delete,
+    /// Of the named stream at that offset.
+    Fork(Name, usize),
+}
+
+/// What a command is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    Duplicate,
+    Refused,
+}
+
+impl Mirror {
+    pub fn new(options: CreateOptions, now: Timestamp) -> Self {
+        Self {
+            options,
+            created_at: now,
+            records: Vec::new(),
+            earliest: 0,
+            aged: 0,
+            closed: false,
+            last_seq: None,
+            producers: BTreeMap::new(),
+            source: None,
+            forks: 0,
+            gone: false,
+        }
+    }
+
+    pub fn position(&self, offset: usize) -> Position {
+        let bytes: usize = self.records.iter().take(offset).map(Bytes::len).sum();
+        Position {
+            offset: Offset(offset as u64),
+            byte: bytes as u64,
+        }
+    }
+
+    pub fn tail(&self) -> Position {
+        self.position(self.records.len())
+    }
+
+    fn append(&mut self, payloads: &[Bytes], options: &AppendOptions) -> Outcome {
+        if self.gone {
+            return Outcome::Refused;
+        }
+        if self.closed {
+            // A retry of what was appended before the close is still told so.
+            let judged = options.producer.as_ref().map(|stamp| self.judge(stamp));
+            return match judged {
+                Some(Outcome::Duplicate) => Outcome::Duplicate,
+                _ => Outcome::Refused,
+            };
+        }
+        let tail = self.records.len() as u64;
+        if options
+            .expected_tail
+            .is_some_and(|expected| expected.0 != tail)
+        {
+            return Outcome::Refused;
+        }
+        if options.seq.is_some() && options.seq <= self.last_seq {
+            return Outcome::Refused;
+        }
+        if let Some(stamp) = &options.producer {
+            match self.judge(stamp) {
+                Outcome::Done => {}
+                other => return other,
+            }
+            let id = producer(stamp.id.as_ref());
+            self.producers.insert(id, (stamp.epoch, stamp.seq));
+        }
+        if options.seq.is_some() {
+            self.last_seq.clone_from(&options.seq);
+        }
+        self.records.extend_from_slice(payloads);
+        self.closed |= options.close;
+        self.retain();
+        Outcome::Done
+    }
+
+    /// What the producer's state says of an append.
+    fn judge(&self, stamp: &ProducerStamp) -> Outcome {
+        let id = producer(stamp.id.as_ref());
+        let known = self.producers.get(id).copied();
+        match known {
+            Some((epoch, _)) if stamp.epoch < epoch => Outcome::Refused,
+            Some((epoch, seq)) if stamp.epoch == epoch && stamp.seq <= seq => Outcome::Duplicate,
+            Some((epoch, seq)) if stamp.epoch == epoch && stamp.seq == seq + 1 => Outcome::Done,
+            Some((epoch, _)) if stamp.epoch == epoch => Outcome::Refused,
+            _ if stamp.seq == 0 => Outcome::Done,
+            _ => Outcome::Refused,
+        }
+    }
+
+    fn retain(&mut self) {
+        let retention = &self.options.retention;
+        let count = self.records.len();
+        if let Some(max) = retention.max_records {
+            let max = usize::try_from(max).expect("a small number");
+            self.earliest = self.earliest.max(count.saturating_sub(max));
+        }
+        if let Some(max) = retention.max_bytes {
+            let kept = |from: usize| self.tail().byte - self.position(from).byte;
+            let fits = |from: &usize| from + 1 >= count || kept(*from) <= max;
+            self.earliest = (self.earliest..count).find(fits).unwrap_or(count);
+        }
+    }
+}
+
+/// Producers of the load.
+pub const PRODUCERS: [&str; 2] = ["left", "right"];
+
+fn producer(id: &str) -> &'static str {
+    let known = PRODUCERS.into_iter().find(|known| *known == id);
+    known.expect("a producer of the load")
+}
+
+/// Does `op` to the stream called `name`.
+pub fn act(world: &mut World, name: Name, op: &Op, now: Timestamp) -> Outcome {
+    match (op, world.get_mut(name)) {
+        (Op::Create(options), None) => {
+            world.insert(name, Mirror::new(options.clone(), now));
+            Outcome::Done
+        }
+        (Op::Append(payloads, options), Some(mirror)) => mirror.append(payloads, options),
+        (Op::Close, Some(mirror)) if !mirror.gone => {
+            mirror.closed = true;
+            Outcome::Done
+        }
+        (Op::Delete, Some(mirror)) if !mirror.gone => {
+            mirror.gone = true;
+            collect(world, name);
+            Outcome::Done
+        }
+        (Op::Fork(source, at), None) => fork(world, name, source, *at, now),
+        _ => Outcome::Refused,
+    }
+}
+
+fn fork(world: &mut World, name: Name, source: Name, at: usize, now: Timestamp) -> Outcome {
+    let Some(mirror) = world.get_mut(source).filter(|mirror| !mirror.gone) else {
+        return Outcome::Refused;
+    };
+    mirror.forks += 1;
+    let mut forked = Mirror::new(
+        CreateOptions {
+            retention: streamkeeper::types::Retention::default(),
+            ..mirror.options.clone()
+        },
+        now,
+    );
+    forked.records = mirror.records.iter().take(at).cloned().collect();
+    forked.earliest = mirror.earliest;
+    forked.source = Some(source);
+    world.insert(name, forked);
+    Outcome::Done
+}
+
+/// Drops a stream that is gone and has no forks, and what it was the last fork of.
+fn collect(world: &mut World, name: Name) {
+    let mut next = Some(name);
+    while let Some(name) = next.take() {
+        let dead = |mirror: &Mirror| mirror.gone && mirror.forks == 0;
+        if !world.get(name).is_some_and(dead) {
+            return;
+        }
+        next = world.remove(name).and_then(|mirror| mirror.source);
+        if let Some(mirror) = next.and_then(|source| world.get_mut(source)) {
+            mirror.forks -= 1;
+        }
+    }
+}
+
+/// Time has passed that ends all that expires, and makes all records old.
+pub fn pass(world: &mut World) {
+    world.retain(|_, mirror| mirror.options.expiry == Expiry::Never);
+    for mirror in world.values_mut() {
+        if mirror.options.retention.max_age.is_some() {
+            mirror.aged = mirror.records.len();
+        }
+    }
+}
+
+/// A command that was asked, and what it leaves.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub name: Name,
+    /// Events of the trace before its answer was seen.
+    pub confirmed_at: Option<usize>,
+    /// The world after this command and those before it.
+    pub after: World,
+}
+
+/// Commands that were asked at once.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Events of the trace before they were asked.
+    pub at: usize,
+    pub now: Timestamp,
+    pub before: World,
+    /// Those on different streams do not depend on each other, unless there is only one.
+    pub asked: Vec<Asked>,
+}
+
+/// What was asked and answered, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Timeline(pub Vec<Step>);
+
+/// Worlds that are allowed at some point.
+#[derive(Clone, Debug)]
+pub struct Allowed {
+    pub now: Timestamp,
+    /// Either of these as a whole; or, of several commands, for each stream one of these.
+    pub choices: Vec<World>,
+    pub by_stream: bool,
+}
+
+impl Timeline {
+    /// What is allowed if power is lost after `cut` events.
+    pub fn allowed(&self, cut: usize) -> Allowed {
+        let step = self.0.iter().rev().find(|step| step.at <= cut);
+        let step = step.expect("a timeline begins with the trace");
+        let confirmed = |asked: &Asked| asked.confirmed_at.is_some_and(|at| at <= cut);
+        if let [only] = &step.asked[..] {
+            let mut choices = vec![only.after.clone()];
+            if !confirmed(only) {
+                choices.push(step.before.clone());
+            }
+            return Allowed {
+                now: step.now,
+                choices,
+                by_stream: false,
+            };
+        }
+        // Of each stream, the worlds in which all of its commands that are confirmed have happened: a world after another stream's
+        // command says nothing new of it.
+        let mut choices = Vec::new();
+        for count in 0..=step.asked.len() {
+            choices.push(match count.checked_sub(1) {
+                None => step.before.clone(),
+                Some(last) => step.asked[last].after.clone(),
+            });
+        }
+        for (index, asked) in step.asked.iter().enumerate() {
+            if confirmed(asked) {
+                let sure = asked.after.get(asked.name).cloned();
+                for world in choices.iter_mut().take(index + 1) {
+                    match &sure {
+                        Some(mirror) => drop(world.insert(asked.name, mirror.clone())),
+                        None => drop(world.remove(asked.name)),
+                    }
+                }
+            }
+        }
+        Allowed {
+            now: step.now,
+            choices,
+            by_stream: true,
+        }
+    }
+}
