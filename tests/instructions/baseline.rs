@@ -75,8 +75,14 @@ impl Baseline {
                     writeln!(text, "{name} = {count:.0}").expect("written");
                 }
             } else if let Some(table) = before.get(profile) {
-                let table = toml::to_string(table).expect("a table");
-                write!(text, "\n[{profile}]\n{table}").expect("written");
+                let names = ["toolchain"]
+                    .into_iter()
+                    .chain(counted.iter().map(|(name, _)| *name));
+                let kept = names.filter_map(|name| Some((name, table.get(name)?)));
+                writeln!(text, "\n[{profile}]").expect("written");
+                for (name, value) in kept {
+                    writeln!(text, "{name} = {value}").expect("written");
+                }
             }
         }
         std::fs::write(FILE, text).expect("benches/instructions.toml is writable");
