@@ -21,7 +21,8 @@ const HEADER: &str = "\
 # in any directory; another compiler, another libc or a processor without AVX2 moves them.
 #
 # receive    one APPEND of 256 bytes, one record: split, parse, checksum, session, write queue
-# append     the same on all threads, to the CONFIRM: with decide, journal row, write, publication, confirm
+# append     the same on all threads, to the end: decide, journal row, write, publication, confirm, and the fold when the
+#            broker is closed
 # confirm    one entry of a CONFIRM, 256 in a frame: from the outbox to bytes
 # deliver    one DELIVER of one record to one subscriber of 100: cursor, header, bytes
 # decide     the rules over one append, and their effect on the state
