@@ -41,7 +41,6 @@ use self::error::Failure;
 use self::layers::Layered;
 use self::outgoing::Outgoing;
 use self::query::{Live, ReadQuery};
-use self::sse::Crowd;
 use super::{Reply, ReplyBody};
 use crate::broker::Broker;
 use crate::metrics::Metrics;
@@ -98,7 +97,6 @@ struct Face {
     options: StreamsOptions,
     bodies: Bodies,
     outgoing: Outgoing,
-    crowd: Crowd,
     draining: CancellationToken,
     metrics: Arc<Metrics>,
     controls: Router,
@@ -124,7 +122,6 @@ impl StreamsFace {
             ),
             options,
             outgoing: Outgoing::default(),
-            crowd: Crowd::default(),
             draining,
             metrics,
             controls,
