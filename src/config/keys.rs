@@ -151,7 +151,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "hot_tail_bytes_max",
-        "32MiB",
+        "48MiB",
         "SIZE",
         "Newest records kept in memory until they are folded",
     ),
@@ -169,7 +169,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "fold_bytes",
-        "8MiB",
+        "12MiB",
         "SIZE",
         "Journal bytes that one fold moves to the store",
     ),

@@ -32,7 +32,7 @@ use crate::metrics::Held;
 use crate::types::{Error, StreamName};
 
 /// What one write to one connection costs, about, with what the other end of a loopback pays for it.
-const WRITE_COST: Duration = Duration::from_micros(7);
+const WRITE_COST: Duration = Duration::from_micros(8);
 
 /// Where a subscription's cursor is.
 pub(super) enum Place {

@@ -384,13 +384,15 @@ impl Committer {
             live.push(first_row + row as u64, run);
         }
         let before = bounds(&live);
-        let shown = live.view.take().map(|view| (view.id, view.earliest));
-        live.view = state.as_ref().map(View::of);
-        if let (Some(view), Some((id, earliest))) = (&mut live.view, shown)
-            && view.id == id
-        {
-            // A trim that was shown is not taken back before it is written down.
-            view.earliest = view.earliest.max(earliest);
+        let kept = live.view.as_ref().map(View::kept_from);
+        match (&mut live.view, state.as_ref()) {
+            (Some(view), Some(state)) if view.id == state.id => {
+                let shown = view.earliest;
+                view.follow(state);
+                // A trim that was shown is not taken back before it is written down.
+                view.earliest = view.earliest.max(shown);
+            }
+            (view, state) => *view = state.map(View::of),
         }
         let again = state
             .as_ref()
@@ -398,15 +400,10 @@ impl Committer {
         if let (Some(to), Some(view)) = (again, &mut live.view) {
             view.earliest = view.earliest.max(to);
         }
-        let trimmed = live.view.as_ref().map(|view| {
-            let unread_until = if view.deleted {
-                view.tail
-            } else {
-                view.earliest
-            };
-            (unread_until.offset, view.shared_until)
-        });
-        if let Some((unread_until, shared_until)) = trimmed {
+        let keeps = live.view.as_ref().map(View::kept_from);
+        if let Some((unread_until, shared_until)) = keeps
+            && keeps != kept
+        {
             freed += live.trim(unread_until, shared_until);
         }
         let may_end = may_end || bounds(&live) != before;

@@ -66,6 +66,31 @@ impl View {
         }
     }
 
+    /// Takes over what may have changed since the view was made of the same incarnation: of a stream among thousands, looking
+    /// at the rest would be most of the work.
+    pub(crate) fn follow(&mut self, state: &StreamState) {
+        self.touched_at = state.touched_at;
+        self.last_append_at = state.last_append_at;
+        self.earliest = state.earliest;
+        self.tail = state.tail;
+        self.closed = state.closed;
+        if self.last_seq != state.last_seq {
+            self.last_seq.clone_from(&state.last_seq);
+        }
+        self.shared_until = state.shared_until;
+        self.deleted = state.deleted;
+    }
+
+    /// Where records that nobody reads any more end, and those that forks share.
+    pub(crate) fn kept_from(&self) -> (Offset, Offset) {
+        let unread_until = if self.deleted {
+            self.tail
+        } else {
+            self.earliest
+        };
+        (unread_until.offset, self.shared_until)
+    }
+
     /// When the stream goes away, given that it was last read at `last_read`.
     pub(crate) fn expires_at(&self, last_read: Timestamp) -> Option<Timestamp> {
         if self.deleted {
