@@ -36,7 +36,7 @@ pub use options::{BrokerOptions, OpenError};
 pub use put::{Put, PutRequest};
 pub use reading::Runs;
 
-use crate::fanout::{Bell, Crowd, Cursor, StreamChanges, Watcher};
+use crate::fanout::{Bell, Cursor, StreamChanges, Watcher};
 use crate::metrics::Metrics;
 use crate::rules::{Answer, Command};
 use crate::storage::{ReadLimits, Storage};
@@ -61,7 +61,6 @@ struct Inner {
     metrics: Arc<Metrics>,
     default_storage: StorageKind,
     record_bytes_max: u64,
-    crowd: Crowd,
 }
 
 impl Broker {
@@ -102,16 +101,10 @@ impl Broker {
             metrics,
             default_storage,
             record_bytes_max,
-            crowd: Crowd::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
-    }
-
-    /// The readers that are pushed to, over whatever face.
-    pub fn crowd(&self) -> &Crowd {
-        &self.inner.crowd
     }
 
     /// Whether the broker serves.

@@ -156,10 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn timer_at(&self) -> Instant {
-        let due = self.deadlines.next();
-        let rested = self.session.rests_until();
-        let next = due.into_iter().chain(rested).min();
-        next.unwrap_or(self.now + NOTHING_DUE)
+        self.deadlines.next().unwrap_or(self.now + NOTHING_DUE)
     }
 
     fn poll_turns(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Ended> {

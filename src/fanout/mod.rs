@@ -4,13 +4,11 @@
 //! ones from the store; it joins the live tail only at exactly the durable tail. Its memory is constant: a reader that
 //! lags holds a position, never data. [`Changes`](watch::StreamChanges) are notifications without records.
 
-mod crowd;
 mod cursor;
 mod lineage;
 mod watch;
 
 pub use crate::stream::Watcher;
-pub use crowd::{Crowd, CrowdPlace};
 pub use cursor::{Cursor, EndReason, Step};
 pub(crate) use cursor::{blocking, loaded, read_fault, readable, slide_ttl};
 pub use watch::{Bell, StreamChanges};

@@ -39,7 +39,6 @@ use std::time::Duration;
 use streamkeeper_protocol::command::CommandKind;
 use streamkeeper_protocol::event::Draining;
 use streamkeeper_protocol::{Command, ErrorCode, Event, Frame};
-use tokio::time::Instant;
 
 pub use failure::Failure;
 pub use options::{SessionOptions, Token};
@@ -291,11 +290,6 @@ impl Session {
     /// Ends all subscriptions without a word.
     pub fn end_subscriptions(&mut self) {
         self.subscriptions = Subscriptions::default();
-    }
-
-    /// Until when deliveries rest: [`Session::settle`] goes on with them then.
-    pub fn rests_until(&self) -> Option<Instant> {
-        self.subscriptions.rests_until
     }
 
     /// Gives up everything: nothing is answered or delivered any more. What was submitted is still carried out.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use streamkeeper_protocol::Run;
 use streamkeeper_protocol::event::{EndReason, deliver};
-use tokio::time::Instant;
 
 use super::outbox::{News, Outbox};
 use super::subscriptions::{Place, Subscription, Subscriptions};
@@ -39,52 +38,23 @@ enum Looked {
 }
 
 impl Subscriptions {
-    /// Delivers what there is, as long as `out` holds little. Of many connections, each rests when nobody on it is behind.
+    /// Delivers what there is, as long as `out` holds little.
     pub(super) fn pump(
         &mut self,
         context: &Arc<SessionContext>,
         outbox: &Arc<Outbox>,
         out: &mut WriteBuffer,
     ) {
-        if self.rests_until.is_some_and(|until| Instant::now() < until) {
-            return;
-        }
-        self.rests_until = None;
-        while !self.ready.is_empty() && out.len() < UNSENT_BYTES_MAX {
-            let lag = self.pump_round(context, outbox, out);
-            if lag == Some(0)
-                && let Some(rest) = self.rest()
-            {
-                self.rests_until = Some(Instant::now() + rest);
-                return;
-            }
-        }
-    }
-
-    /// Looks at each subscription that may have something, once. Answers by how many records those that got something
-    /// are still behind, together; `None` if nobody got anything.
-    fn pump_round(
-        &mut self,
-        context: &Arc<SessionContext>,
-        outbox: &Arc<Outbox>,
-        out: &mut WriteBuffer,
-    ) -> Option<u64> {
-        let mut behind: Option<u64> = None;
-        for _ in 0..self.ready.len() {
-            if out.len() >= UNSENT_BYTES_MAX {
-                break;
-            }
-            let Some(slot) = self.ready.pop_front() else {
-                break;
-            };
+        while out.len() < UNSENT_BYTES_MAX
+            && let Some(slot) = self.ready.pop_front()
+        {
             let Some(subscription) = self.slot(slot) else {
                 continue;
             };
             subscription.queued = false;
             match look(subscription, context, out) {
                 Looked::Delivered => {
-                    let lag = self.sample_lag(slot, context.broker.metrics());
-                    behind = Some(behind.unwrap_or(0).saturating_add(lag));
+                    self.sample_lag(slot, context.broker.metrics());
                     self.wake(slot);
                 }
                 Looked::Rests => {}
@@ -92,7 +62,6 @@ impl Subscriptions {
                 Looked::Ended { reason, earliest } => self.end(slot, 0, reason, earliest, out),
             }
         }
-        behind
     }
 
     /// Sends the cursor of `slot` to read the store, or lets it wait until fewer are away.
@@ -151,7 +120,7 @@ impl Subscriptions {
             Err(error) => failed(subscription.id, &error),
         };
         if let Looked::Delivered = looked {
-            let _behind = self.sample_lag(slot, context.broker.metrics());
+            self.sample_lag(slot, context.broker.metrics());
         }
         match looked {
             // Looked again even if the cursor was idle: it is told of the next change only by its own look.
@@ -160,22 +129,18 @@ impl Subscriptions {
         }
     }
 
-    /// How many records the subscription in `slot` is behind after a DELIVER. The first and each 16th of the connection is
-    /// noted: a sample takes memory until the next upkeep of the metrics.
-    fn sample_lag(&mut self, slot: u32, metrics: &Metrics) -> u64 {
+    /// Notes how far the subscription in `slot` is behind after a DELIVER; at the first and each 16th of the connection,
+    /// because a sample takes memory until the next upkeep of the metrics.
+    fn sample_lag(&mut self, slot: u32, metrics: &Metrics) {
         let sampled = self.delivers.is_multiple_of(LAG_SAMPLED_EVERY);
         self.delivers = self.delivers.wrapping_add(1);
-        let Some(subscription) = self.slot(slot) else {
-            return 0;
-        };
-        let Place::Here(cursor) = &subscription.place else {
-            return 0;
-        };
-        let lag = cursor.tail().offset.0.saturating_sub(subscription.next);
-        if sampled {
+        if sampled
+            && let Some(subscription) = self.slot(slot)
+            && let Place::Here(cursor) = &subscription.place
+        {
+            let lag = cursor.tail().offset.0.saturating_sub(subscription.next);
             metrics.delivery_lag_records.record_count(lag);
         }
-        lag
     }
 }
 

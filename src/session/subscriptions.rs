@@ -15,24 +15,19 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use streamkeeper_protocol::command::Subscribe;
 use streamkeeper_protocol::event::{End, EndReason, Subscribed};
 use streamkeeper_protocol::{ErrorCode, Event};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::outbox::{self, News, Outbox};
 use super::write_buffer::WriteBuffer;
 use super::{SessionContext, convert};
-use crate::fanout::{CrowdPlace, Cursor, Watcher};
+use crate::fanout::{Cursor, Watcher};
 use crate::metrics::Held;
 use crate::types::{Error, StreamName};
-
-/// What one write to one connection costs, about, with what the other end of a loopback pays for it.
-const WRITE_COST: Duration = Duration::from_micros(8);
 
 /// Where a subscription's cursor is.
 pub(super) enum Place {
@@ -72,21 +67,12 @@ pub(super) struct Subscriptions {
     pub(super) waiting: VecDeque<u32>,
     /// Reads of the store under way.
     pub(super) loading: usize,
-    /// This connection among those that are pushed to, while it has subscriptions.
-    crowd: Option<CrowdPlace>,
-    /// Until when nothing is delivered, because there are many such connections.
-    pub(super) rests_until: Option<Instant>,
     /// DELIVERs sent on this connection.
     pub(super) delivers: u64,
     pub(super) tasks: JoinSet<()>,
 }
 
 impl Subscriptions {
-    /// How long to rest after a write that left nobody behind.
-    pub(super) fn rest(&self) -> Option<Duration> {
-        self.crowd.as_ref()?.rest(WRITE_COST)
-    }
-
     pub(super) fn slot(&mut self, slot: u32) -> Option<&mut Subscription> {
         self.slots.get_mut(usize::try_from(slot).ok()?)?.as_mut()
     }
@@ -134,8 +120,6 @@ impl Subscriptions {
             queued: false,
             _counted: context.broker.metrics().subscriptions.hold(),
         });
-        self.crowd
-            .get_or_insert_with(|| context.broker.crowd().enter());
         let (context, outbox) = (Arc::clone(context), Arc::clone(outbox));
         self.spawn(async move {
             let watcher: Arc<dyn Watcher> = Arc::<Outbox>::clone(&outbox);
@@ -290,9 +274,6 @@ impl Subscriptions {
             self.ready.retain(|ready| *ready != slot);
         }
         self.waiting.retain(|waiting| *waiting != slot);
-        if self.by_id.is_empty() {
-            (self.crowd, self.rests_until) = (None, None);
-        }
         Some(subscription)
     }
 

@@ -41,6 +41,7 @@ use self::error::Failure;
 use self::layers::Layered;
 use self::outgoing::Outgoing;
 use self::query::{Live, ReadQuery};
+use self::sse::Crowd;
 use super::{Reply, ReplyBody};
 use crate::broker::Broker;
 use crate::metrics::Metrics;
@@ -97,6 +98,7 @@ struct Face {
     options: StreamsOptions,
     bodies: Bodies,
     outgoing: Outgoing,
+    crowd: Crowd,
     draining: CancellationToken,
     metrics: Arc<Metrics>,
     controls: Router,
@@ -122,6 +124,7 @@ impl StreamsFace {
             ),
             options,
             outgoing: Outgoing::default(),
+            crowd: Crowd::default(),
             draining,
             metrics,
             controls,

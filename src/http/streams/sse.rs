@@ -1,11 +1,13 @@
 //! GET with `live=sse`: events from a position on, for about a minute.
 //!
 //! A reader is a [`Cursor`] like any other, polled by hyper when the socket takes more: one that does not read costs its
-//! position, not memory. What has piled up since the last event goes out in one; with many readers each rests a little
-//! after an event.
+//! position, not memory. What has piled up since the last event goes out in one. With many readers each one rests a little
+//! after an event, so that a busy stream costs its readers a bounded number of writes, and what comes meanwhile goes out
+//! together.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -26,7 +28,7 @@ use super::read::keep_alive;
 use super::sse_encode::{Control, Encoding};
 use super::text::Joint;
 use crate::broker::Broker;
-use crate::fanout::{Bell, CrowdPlace, Cursor, EndReason, Step, Watcher};
+use crate::fanout::{Bell, Cursor, EndReason, Step, Watcher};
 use crate::http::{Reply, ReplyBody};
 use crate::metrics::Held;
 use crate::storage::{ReadLimits, Storage as _};
@@ -36,8 +38,12 @@ use crate::types::{Error, Expiry, Fault, Offset, Position, Refusal, Run, Start, 
 const EVENT_BYTES: usize = 64 << 10;
 /// Connections are closed after about this long, spread so that not all readers return at once.
 const LIFE: std::ops::RangeInclusive<u64> = 55_000..=65_000;
-/// What one event to one reader costs, about: its place in the [`Crowd`](crate::fanout::Crowd) turns that into a rest.
-const WRITE_COST: Duration = Duration::from_micros(15);
+/// What one write to one reader may cost, when all of them are written to in turn.
+const WRITE_COST: Duration = Duration::from_micros(10);
+/// Longest rest after an event.
+const REST_MAX: Duration = Duration::from_millis(20);
+/// Rests shorter than this are none: the timer is no finer.
+const REST_MIN: Duration = Duration::from_millis(1);
 
 /// Most of a character that a [`Joint`] holds back: all but the last of its four bytes.
 const HELD_BYTES_MAX: usize = 3;
@@ -85,7 +91,7 @@ impl Face {
             rest: None,
             life: Box::pin(tokio::time::sleep(life)),
             drain: Box::pin(self.draining.clone().cancelled_owned()),
-            crowd: broker.crowd().enter(),
+            crowd: self.crowd.enter(),
             _counted: self.metrics.http_live_readers.hold(),
         };
         let events = futures_util::stream::unfold(feed, async |mut feed| {
@@ -148,7 +154,7 @@ struct Feed {
     rest: Option<Instant>,
     life: Pin<Box<Sleep>>,
     drain: Pin<Box<WaitForCancellationFutureOwned>>,
-    crowd: CrowdPlace,
+    crowd: Place,
     _counted: Held,
 }
 
@@ -215,10 +221,7 @@ impl Feed {
         self.encoding.data(&payloads, self.ended, &mut out);
         self.control(next, up_to_date, &mut out);
         if up_to_date {
-            self.rest = self
-                .crowd
-                .rest(WRITE_COST)
-                .map(|rest| Instant::now() + rest);
+            self.rest = self.crowd.rest().map(|rest| Instant::now() + rest);
         }
         // Between events, so that a reader who catches up for long is let go as well. By the clock: the timer runs only while
         // somebody waits for it.
@@ -311,4 +314,35 @@ async fn joint_before(broker: &Broker, stream: &StreamName, offset: Offset) -> J
         end.splice(0..0, payload.slice(last..));
     }
     Joint::after(&end)
+}
+
+/// How many readers there are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Crowd {
+    readers: Arc<AtomicUsize>,
+}
+
+impl Crowd {
+    fn enter(&self) -> Place {
+        self.readers.fetch_add(1, Ordering::Relaxed);
+        Place(self.clone())
+    }
+}
+
+/// One reader of the crowd, until dropped.
+struct Place(Crowd);
+
+impl Place {
+    /// How long to rest after an event, so that writing to all readers in turn keeps up.
+    fn rest(&self) -> Option<Duration> {
+        let readers = u32::try_from(self.0.readers.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        let rest = WRITE_COST.saturating_mul(readers).min(REST_MAX);
+        (rest >= REST_MIN).then_some(rest)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.readers.fetch_sub(1, Ordering::Relaxed);
+    }
 }
