@@ -34,12 +34,14 @@ use crate::metrics::Held;
 use crate::storage::{ReadLimits, Storage as _};
 use crate::types::{Error, Expiry, Fault, Offset, Position, Refusal, Run, Start, StreamName};
 
+/// What two events take beside their data: enough for a few records.
+const EVENT_OVERHEAD_BYTES: usize = 256;
 /// About how much goes into one event.
 const EVENT_BYTES: usize = 64 << 10;
 /// Connections are closed after about this long, spread so that not all readers return at once.
 const LIFE: std::ops::RangeInclusive<u64> = 55_000..=65_000;
 /// What one write to one reader may cost, when all of them are written to in turn.
-const WRITE_COST: Duration = Duration::from_micros(10);
+const WRITE_COST: Duration = Duration::from_micros(12);
 /// Longest rest after an event.
 const REST_MAX: Duration = Duration::from_millis(20);
 /// Rests shorter than this are none: the timer is no finer.
@@ -214,7 +216,9 @@ impl Feed {
     /// Records and where the reader stands after them.
     fn records(&mut self, runs: &[Run]) -> Result<Bytes, Error> {
         let payloads = payloads(runs)?;
-        let mut out = BytesMut::new();
+        let bytes: usize = payloads.iter().map(Bytes::len).sum();
+        // Base64 takes a third more, the two events' own words come on top.
+        let mut out = BytesMut::with_capacity(bytes + bytes / 3 + EVENT_OVERHEAD_BYTES);
         let next = self.cursor.next();
         let up_to_date = next.offset >= self.cursor.tail().offset;
         self.ended = up_to_date && self.cursor.is_at_end();
