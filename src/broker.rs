@@ -176,7 +176,7 @@ impl Broker {
         stream: &Arc<Stream>,
         submission: Submission,
     ) -> Result<(), Box<Submission>> {
-        if let Some(fault) = self.refused() {
+        if let Some(fault) = self.refused(stream) {
             submission.completion.tell(Err(Error::Fault(fault)));
             return Ok(());
         }
@@ -186,8 +186,12 @@ impl Broker {
             .try_push(stream, submission)
     }
 
-    fn refused(&self) -> Option<Fault> {
-        self.inner.readiness.borrow().refusal()
+    fn refused(&self, stream: &Stream) -> Option<Fault> {
+        match (&*self.inner.readiness.borrow(), stream.storage()) {
+            // What is kept in memory needs no room on the disk.
+            (Readiness::Full { .. }, StorageKind::Memory) => None,
+            (readiness, _) => readiness.refusal(),
+        }
     }
 
     /// Waits until the write queue of `stream` has room. Cancel safe.
@@ -208,7 +212,7 @@ impl Broker {
     /// Refuses writes from now on. Reads go on.
     pub fn begin_drain(&self) {
         self.inner.readiness.send_if_modified(|state| {
-            let serving = *state == Readiness::Ready;
+            let serving = matches!(state, Readiness::Ready | Readiness::Full { .. });
             if serving {
                 *state = Readiness::Draining;
             }

@@ -92,6 +92,7 @@ async fn ready(
         Readiness::Ready => ("ready", None),
         Readiness::Starting { reason } => ("starting", Some(reason.as_str())),
         Readiness::Draining => ("draining", Some("the broker is shutting down")),
+        Readiness::Full { reason } => ("full", Some(reason.as_str())),
         Readiness::Faulted { reason } => ("faulted", Some(reason.as_str())),
     };
     probe(

@@ -18,9 +18,10 @@
 //! opening after a crash does not walk the file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use redb::{
     Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable,
     TableDefinition, WriteTransaction,
@@ -65,6 +66,9 @@ pub(super) const NEWEST_COMMIT_AT: &str = "newest_commit_at";
 /// How often a read is begun anew because a segment went away under it.
 const READ_TRIES: usize = 8;
 
+/// How long a reader leaves it to a fold under way to open the file again.
+const HEALING: Duration = Duration::from_millis(20);
+
 pub(super) fn failed<E: Into<redb::Error>>(error: E) -> StoreError {
     StoreError::redb(FILE)(error.into())
 }
@@ -100,11 +104,33 @@ pub struct Due {
     pub next: Option<Timestamp>,
 }
 
+/// The redb file.
+#[derive(Debug)]
+enum Handle {
+    Open(Box<Database>),
+    /// It failed, and could not be opened again yet.
+    Failed,
+    Closed,
+}
+
+impl Handle {
+    fn database(&self) -> Result<&Database, StoreError> {
+        match self {
+            Self::Open(database) => Ok(database),
+            Self::Failed => Err(StoreError::Reopening),
+            Self::Closed => Err(StoreError::Closed),
+        }
+    }
+}
+
 /// The open store.
 #[derive(Debug)]
 pub struct ChunkStore {
-    /// `None` once closed.
-    database: RwLock<Option<Database>>,
+    handle: RwLock<Handle>,
+    /// Held by a fold, and by whoever opens the file anew.
+    pub(super) writing: Mutex<()>,
+    files: Arc<dyn Files>,
+    cache_bytes: usize,
     pub(super) segments: Segments,
 }
 
@@ -117,7 +143,10 @@ impl ChunkStore {
     ) -> Result<Self, StoreError> {
         let database = open_database(&**files, cache_bytes)?;
         let store = Self {
-            database: RwLock::new(Some(database)),
+            handle: RwLock::new(Handle::Open(Box::new(database))),
+            writing: Mutex::new(()),
+            files: Arc::clone(files),
+            cache_bytes,
             segments: Segments::new(Arc::clone(files), segment_bytes),
         };
         if !store.has_tables()? {
@@ -180,21 +209,57 @@ impl ChunkStore {
 
     /// Closes the file, so that it can be opened again at once, whoever still holds this handle.
     pub fn close(&self) {
-        drop(self.database.write().take());
+        *self.handle.write() = Handle::Closed;
+    }
+
+    /// Opens the redb file anew after an operation on it failed, which makes its handle useless, also for readers. It is then as its
+    /// last commit left it.
+    pub(super) fn reopen(&self) -> Result<(), StoreError> {
+        let _writing = self.writing.lock();
+        self.reopen_idle()
+    }
+
+    fn reopen_idle(&self) -> Result<(), StoreError> {
+        let mut handle = self.handle.write();
+        if matches!(*handle, Handle::Closed) {
+            return Err(StoreError::Closed);
+        }
+        *handle = Handle::Failed;
+        *handle = Handle::Open(Box::new(open_database(&*self.files, self.cache_bytes)?));
+        Ok(())
     }
 
     pub(super) fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
-        let database = self.database.read();
-        let database = database.as_ref().ok_or(StoreError::Closed)?;
-        let mut write = database.begin_write().map_err(failed)?;
+        let handle = self.handle.read();
+        let mut write = handle.database()?.begin_write().map_err(failed)?;
         write.set_quick_repair(true);
         Ok(write)
     }
 
     fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
-        let database = self.database.read();
-        let database = database.as_ref().ok_or(StoreError::Closed)?;
-        database.begin_read().map_err(failed)
+        let begin = || {
+            let handle = self.handle.read();
+            handle.database()?.begin_read().map_err(failed)
+        };
+        for _ in 1..READ_TRIES {
+            match begin() {
+                Err(error) if error.is_stale_handle() => self.heal(),
+                other => return other,
+            }
+        }
+        begin()
+    }
+
+    /// After somebody's operation failed: opens the file again, or leaves that to the folder if it is at work.
+    fn heal(&self) {
+        match self.writing.try_lock() {
+            Some(_writing) => {
+                if let Err(error) = self.reopen_idle() {
+                    tracing::warn!(%error, "the store cannot be opened again");
+                }
+            }
+            None => std::thread::sleep(HEALING),
+        }
     }
 
     /// Watermark and counters.
@@ -216,19 +281,22 @@ impl ChunkStore {
 
     /// The stream called `name`, with its producers.
     pub fn load(&self, name: &str) -> Result<Option<StreamState>, StoreError> {
+        load(&self.begin_read()?, name)
+    }
+
+    /// The streams called `names`, all at one moment, and the watermark then.
+    pub(super) fn load_all<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<(u64, Vec<Option<StreamState>>), StoreError> {
         let read = self.begin_read()?;
-        let names = read.open_table(NAMES).map_err(failed)?;
-        let Some(id) = names.get(name).map_err(failed)?.map(|id| id.value()) else {
-            return Ok(None);
-        };
-        let mut entry = entry(&read, id)?;
-        let producers = read.open_table(PRODUCERS).map_err(failed)?;
-        for row in producers.range((id, "")..(id + 1, "")).map_err(failed)? {
-            let (key, value) = row.map_err(failed)?;
-            let producer = codec::decode_producer(value.value()).map_err(corrupt)?;
-            entry.state.producers.advance(key.value().1, producer);
-        }
-        Ok(Some(entry.state))
+        let facts = read.open_table(FACTS).map_err(failed)?;
+        let watermark = facts.get(WATERMARK).map_err(failed)?;
+        let states = names.map(|name| load(&read, name));
+        Ok((
+            watermark.map_or(0, |watermark| watermark.value()),
+            states.collect::<Result<_, _>>()?,
+        ))
     }
 
     /// The name of stream `id`, if it is in the store.
@@ -264,6 +332,7 @@ impl ChunkStore {
             tries_left -= 1;
             match read(&chunks) {
                 Err(StoreError::SegmentGone { .. }) if tries_left > 0 => {}
+                Err(error) if error.is_stale_handle() && tries_left > 0 => {}
                 outcome => return outcome,
             }
         }
@@ -413,6 +482,21 @@ impl ChunkStore {
         }
         Ok(due)
     }
+}
+
+fn load(read: &ReadTransaction, name: &str) -> Result<Option<StreamState>, StoreError> {
+    let names = read.open_table(NAMES).map_err(failed)?;
+    let Some(id) = names.get(name).map_err(failed)?.map(|id| id.value()) else {
+        return Ok(None);
+    };
+    let mut entry = entry(read, id)?;
+    let producers = read.open_table(PRODUCERS).map_err(failed)?;
+    for row in producers.range((id, "")..(id + 1, "")).map_err(failed)? {
+        let (key, value) = row.map_err(failed)?;
+        let producer = codec::decode_producer(value.value()).map_err(corrupt)?;
+        entry.state.producers.advance(key.value().1, producer);
+    }
+    Ok(Some(entry.state))
 }
 
 fn open_database(files: &dyn Files, cache_bytes: usize) -> Result<Database, StoreError> {

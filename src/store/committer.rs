@@ -8,16 +8,18 @@
 //! - Nothing is published or answered before the transaction that holds it is durable; a refusal waits too, since it may
 //!   rest on something not yet durable.
 //! - After a failed commit every waiter gets the fault, and no later write is accepted.
+//! - A commit that the disk has no room for is taken back whole; writes are refused until there is room, which is looked for here.
 //! - Commit times never go back.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::commit::{Commit, Part, Touched};
 use super::error::StoreError;
 use super::journal::{Journal, Row};
 use super::retention;
+use super::rewind;
 use super::shared::Shared;
 use crate::rules::{self, Command, Context, Decision, Effect, StreamState};
 use crate::stream::{Completion, Completions, Drained, Live, Resident, Stream, Submission, View};
@@ -29,6 +31,16 @@ const COLD_TRIMS_PER_COMMIT: usize = 8;
 /// Streams of one commit whose time to confirm is recorded, evenly picked if there are more.
 const CONFIRM_SAMPLES_PER_COMMIT: usize = 64;
 
+/// How often room is looked for on a full disk.
+const ROOM_POLL: Duration = Duration::from_millis(250);
+
+/// Why nothing is written for now, and what there must be room for.
+struct Full {
+    reason: String,
+    bytes: u64,
+    looked: Instant,
+}
+
 /// See the module.
 pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
@@ -38,6 +50,7 @@ pub(super) struct Committer {
     newest: Timestamp,
     completions: Completions,
     cold_trims_left: usize,
+    full: Option<Full>,
 }
 
 impl Committer {
@@ -55,6 +68,7 @@ impl Committer {
             newest,
             completions,
             cold_trims_left: 0,
+            full: None,
         }
     }
 
@@ -72,12 +86,18 @@ impl Committer {
                     self.shared.stop_folder();
                     return;
                 }
-                std::thread::park();
+                match self.full {
+                    Some(_) => self.look_for_room(),
+                    None => std::thread::park(),
+                }
                 continue;
             }
             match self.refusing() {
                 Some(fault) => self.refuse_all(drained, &fault),
                 None => self.commit(drained),
+            }
+            if self.full.is_some() {
+                self.look_for_room();
             }
             self.shared
                 .metrics
@@ -86,29 +106,90 @@ impl Committer {
         }
     }
 
-    /// Waits for room in the hot tail; the fault if there will be none.
-    fn refusing(&self) -> Option<Fault> {
-        let mut unfolded = self.shared.unfolded.lock();
+    /// Waits for room in the hot tail; the fault if there is none for now, or will be none.
+    fn refusing(&mut self) -> Option<Fault> {
+        let shared = Arc::clone(&self.shared);
+        let mut unfolded = shared.unfolded.lock();
         loop {
-            if let Some(fault) = self.shared.faulted() {
+            if let Some(fault) = shared.faulted() {
                 return Some(fault);
             }
-            if !unfolded.is_over(&self.shared.options) {
+            if let Some(Full { reason, .. }) = &self.full {
+                let reason = reason.clone();
+                return Some(Fault::StoreFull { reason });
+            }
+            if !unfolded.is_over(&shared.options) {
                 return None;
             }
-            self.shared.unfolded_changed.wait(&mut unfolded);
+            if let Some(reason) = unfolded.stuck.clone() {
+                self.is_full(reason, 0);
+                continue;
+            }
+            shared.unfolded_changed.wait(&mut unfolded);
         }
     }
 
+    /// Answers all commands with `fault`. What the engine asks of itself while there is no room stays queued.
     fn refuse_all(&mut self, drained: Vec<Drained>, fault: &Fault) {
+        let keep = matches!(fault, Fault::StoreFull { .. }) && !self.shared.is_stopping();
         for part in drained {
             part.stream.answered(part.submissions.len());
             for submission in part.submissions {
+                if keep && matches!(submission.completion, Completion::Discard) {
+                    self.shared.queues.push_own(&part.stream, submission);
+                    continue;
+                }
                 self.completions
                     .complete(submission.completion, Err(Error::Fault(fault.clone())));
             }
         }
         self.completions.flush();
+    }
+
+    /// Refuses writes until there is room for a commit of `bytes` bytes.
+    fn is_full(&mut self, reason: String, bytes: u64) {
+        self.shared.is_full(&reason);
+        self.full = Some(Full {
+            reason,
+            bytes,
+            looked: Instant::now(),
+        });
+    }
+
+    /// Waits a while, or for a command, and then looks whether there is room again; not too often.
+    fn look_for_room(&mut self) {
+        let Some(Full { looked, bytes, .. }) = &mut self.full else {
+            return;
+        };
+        let left = ROOM_POLL.saturating_sub(looked.elapsed());
+        if !left.is_zero() && !self.shared.is_stopping() {
+            std::thread::park_timeout(left);
+            return;
+        }
+        *looked = Instant::now();
+        let bytes = *bytes;
+        let unfolded = self.shared.unfolded.lock();
+        let stuck = unfolded.stuck.is_some() && unfolded.is_over(&self.shared.options);
+        drop(unfolded);
+        let watermark = self.shared.watermark.load(Ordering::Acquire);
+        let room = self.journal.as_mut().map_or(Ok(()), |journal| {
+            if stuck {
+                return Ok(());
+            }
+            journal.make_room(bytes, watermark)
+        });
+        match room {
+            Ok(()) if stuck => {}
+            Ok(()) => {
+                self.full = None;
+                self.shared.has_room();
+            }
+            Err(StoreError::Full { .. }) => {}
+            Err(error) => {
+                self.full = None;
+                self.shared.fault(&error);
+            }
+        }
     }
 
     fn commit(&mut self, drained: Vec<Drained>) {
@@ -129,7 +210,7 @@ impl Committer {
                 self.publish(&commit, first_row);
                 self.hand_over(&mut commit, first_row);
             }
-            Err(error) => self.give_up(&mut commit, &error),
+            Err(error) => self.give_up(&mut commit, error),
         }
         self.measure(&commit, begun);
         let released = self.shared.released.load(Ordering::Acquire);
@@ -341,10 +422,26 @@ impl Committer {
         }
     }
 
-    fn give_up(&self, commit: &mut Commit, error: &StoreError) {
-        self.shared.fault(error);
-        let fault = Fault::StoreFaulted {
-            reason: error.to_string(),
+    /// What a commit that failed means for its waiters.
+    fn give_up(&mut self, commit: &mut Commit, error: StoreError) {
+        let taken_back = match (&error, &self.journal) {
+            (StoreError::Full { .. }, Some(journal)) => {
+                rewind::rewind(&self.shared, journal, commit)
+            }
+            _ => Err(error),
+        };
+        let fault = match taken_back {
+            Ok(()) => {
+                let reason = "there is no room on the disk".to_owned();
+                self.is_full(reason.clone(), commit.row_bytes() as u64);
+                Fault::StoreFull { reason }
+            }
+            Err(error) => {
+                self.shared.fault(&error);
+                Fault::StoreFaulted {
+                    reason: error.to_string(),
+                }
+            }
         };
         for (_, reply) in &mut commit.answers {
             *reply = Err(Error::Fault(fault.clone()));

@@ -25,6 +25,15 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// There is no room for what was to be written, and nothing of it is left behind: it may be tried again.
+    #[error("{file}: no room on the disk: {source}")]
+    Full {
+        /// Which file.
+        file: &'static str,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file does not hold what was made durable.
     #[error("{file} is damaged: {reason}: put the data directory back from a copy")]
     Damaged {
@@ -75,6 +84,9 @@ pub enum StoreError {
         /// Which thread.
         thread: &'static str,
     },
+    /// The redb file failed, and could not be opened again yet.
+    #[error("store.redb is being opened again")]
+    Reopening,
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -95,7 +107,38 @@ pub enum StoreError {
     },
 }
 
+/// True of an error that says that the disk, a quota or a limit on the size of files is used up.
+pub(super) fn is_lack_of_room(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
 impl StoreError {
+    /// True if nothing but room was missing.
+    pub(super) fn is_lack_of_room(&self) -> bool {
+        match self {
+            Self::Full { .. } => true,
+            Self::Io { source, .. } => is_lack_of_room(source),
+            Self::Redb { source, .. } => match &**source {
+                redb::Error::Io(source) => is_lack_of_room(source),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// True if the handle of the redb file is of no more use: an operation before this one failed, or it is just being opened again.
+    pub(super) fn is_stale_handle(&self) -> bool {
+        match self {
+            Self::Reopening => true,
+            Self::Redb { source, .. } => matches!(
+                &**source,
+                redb::Error::PreviousIo | redb::Error::DatabaseClosed
+            ),
+            _ => false,
+        }
+    }
+
     /// Turns a redb failure on `file` into ours.
     pub(crate) fn redb(file: &'static str) -> impl Fn(redb::Error) -> Self {
         move |source| Self::Redb {

@@ -67,6 +67,7 @@ impl Fold {
         removals_max: usize,
         compaction: &mut Compaction,
     ) -> Result<Written, StoreError> {
+        let _writing = store.writing.lock();
         let write = store.begin_write()?;
         let mut names = Vec::with_capacity(self.streams.len());
         let (dead, leftovers);

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::chunks::ChunkStore;
 use super::compaction::Compaction;
+use super::error::StoreError;
 use super::fold::Fold;
 use super::journal::Row;
 use super::shared::Shared;
@@ -20,6 +21,12 @@ use crate::types::StreamName;
 
 /// Between folds that do nothing but remove: writers come first.
 const LEFTOVERS_PAUSE: Duration = Duration::from_millis(50);
+
+/// Between tries to fold on a full disk.
+const FULL_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often a fold is begun anew because the handle was useless.
+const STALE_TRIES: usize = 8;
 
 /// What has been folded and is still in memory.
 #[derive(Debug, Default)]
@@ -61,9 +68,10 @@ impl Folder {
             if shared.faulted().is_some() || (rows.is_empty() && stop) {
                 return;
             }
-            if let Err(error) = self.fold(chunks, &rows) {
-                shared.fault(&error);
-                return;
+            match self.fold_at_last(chunks, rows) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return shared.fault(&error),
             }
             shared.measure_files();
             shared
@@ -107,7 +115,71 @@ impl Folder {
         (rows, unfolded.stop)
     }
 
-    fn fold(&mut self, chunks: &ChunkStore, rows: &[Row]) -> Result<(), super::StoreError> {
+    /// Folds `rows`, as often as it takes while the disk is full. Rows stay in the journal until that has been done, so it may also be
+    /// left to the next start: false if that is how it ends.
+    fn fold_at_last(
+        &mut self,
+        chunks: &ChunkStore,
+        mut rows: Vec<Row>,
+    ) -> Result<bool, StoreError> {
+        let mut tries = 0;
+        loop {
+            let Err(error) = self.fold(chunks, &rows) else {
+                self.stuck(None);
+                return Ok(true);
+            };
+            tries += 1;
+            let full = error.is_lack_of_room();
+            // A reader's failure makes the handle useless for a fold as well.
+            if !full && !(error.is_stale_handle() && tries < STALE_TRIES) {
+                return Err(error);
+            }
+            if full {
+                tracing::warn!(%error, "no room to fold; it is tried again");
+                self.stuck(Some(error.to_string()));
+                if self.pause() {
+                    return Ok(false);
+                }
+            }
+            if let Err(error) = chunks.reopen() {
+                tracing::warn!(%error, "the store cannot be opened again");
+                continue;
+            }
+            // The transaction may be there all the same.
+            let watermark = chunks.facts()?.watermark;
+            let bytes = |rows: &[Row]| rows.iter().map(|row| row.bytes.len()).sum::<usize>();
+            let before = bytes(&rows);
+            rows.retain(|row| row.number > watermark);
+            self.shared.watermark.fetch_max(watermark, Ordering::AcqRel);
+            self.shared.unfolded.lock().held_bytes -= before - bytes(&rows);
+        }
+    }
+
+    /// Tells the committer why rows are not folded, or that they are.
+    fn stuck(&self, reason: Option<String>) {
+        let mut unfolded = self.shared.unfolded.lock();
+        if unfolded.stuck != reason {
+            unfolded.stuck = reason;
+            drop(unfolded);
+            self.shared.unfolded_changed.notify_all();
+            self.shared.queues.kick();
+        }
+    }
+
+    /// Lets some time pass; true if the folder shall end instead.
+    fn pause(&self) -> bool {
+        let until = Instant::now() + FULL_PAUSE;
+        let mut unfolded = self.shared.unfolded.lock();
+        while !unfolded.stop && self.shared.faulted().is_none() {
+            let changed = &self.shared.unfolded_changed;
+            if changed.wait_until(&mut unfolded, until).timed_out() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn fold(&mut self, chunks: &ChunkStore, rows: &[Row]) -> Result<(), StoreError> {
         let mut folded = Held::default();
         if !rows.is_empty() || self.leftovers {
             let begun = Instant::now();

@@ -24,7 +24,7 @@ use redb::StorageBackend;
 
 use self::frame::{BLOCK, BLOCK_BYTES, FrameHeader, HEAD_BYTES, HEADER_BYTES, Salt};
 use self::ring::Ring;
-use super::error::StoreError;
+use super::error::{StoreError, is_lack_of_room};
 use super::files::Files;
 
 /// File name within the data directory.
@@ -115,50 +115,86 @@ impl Journal {
     pub fn replay(
         &mut self,
         watermark: u64,
-        mut each: impl FnMut(Row) -> Result<(), StoreError>,
+        each: impl FnMut(Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        let found = self.walk(watermark.saturating_add(1), u64::MAX, each)?;
         self.next_row = watermark.saturating_add(1);
-        let mut last = None;
+        for (start, header) in &found {
+            self.ring
+                .found(header.last_row(), *start, header.blocks_bytes());
+            self.next_row = header.last_row() + 1;
+        }
+        if let Some((start, header)) = found.last() {
+            self.settle(*start, header.blocks_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Reads the rows past `watermark` again, up to the last one that was committed.
+    pub fn read_again(
+        &self,
+        watermark: u64,
+        each: impl FnMut(Row) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let first = watermark.saturating_add(1);
+        let found = self.walk(first, self.next_row, each)?;
+        let next = found.last().map_or(first, |(_, last)| last.last_row() + 1);
+        if next < self.next_row {
+            return Err(damaged(format!("row {next} cannot be read any more")));
+        }
+        Ok(())
+    }
+
+    /// Hands out the rows from `first` on that are there whole, before row `end`. Answers their frames.
+    fn walk(
+        &self,
+        first: u64,
+        end: u64,
+        mut each: impl FnMut(Row) -> Result<(), StoreError>,
+    ) -> Result<Vec<(u64, FrameHeader)>, StoreError> {
+        let mut next = first;
+        let mut found = Vec::new();
         for (start, header) in self.frames()? {
-            if header.last_row() < self.next_row {
+            if header.last_row() < next || header.first_row >= end {
                 continue;
             }
-            if header.first_row > self.next_row {
+            if header.first_row > next {
                 return Err(damaged(format!(
-                    "row {} is missing or does not match its checksum, and row {} follows it",
-                    self.next_row, header.first_row
+                    "row {next} is missing or does not match its checksum, and row {} follows it",
+                    header.first_row
                 )));
             }
             let Some(rows) = self.read_rows(start, &header)? else {
                 continue;
             };
             for (number, bytes) in (header.first_row..).zip(rows) {
-                if number >= self.next_row {
+                if number >= next {
                     each(Row { number, bytes })?;
                 }
             }
-            self.next_row = header.last_row() + 1;
-            let bytes = header.blocks_bytes();
-            self.ring.found(header.last_row(), start, bytes);
-            last = Some((start, bytes));
+            next = header.last_row() + 1;
+            found.push((start, header));
         }
-        if let Some((start, bytes)) = last {
-            self.settle(start, bytes)?;
-        }
-        Ok(())
+        Ok(found)
     }
 
     /// Makes the last frame durable, which a process may have written and not lived, or not been able, to sync: what was replayed is
     /// shown, and must not vanish with the power. It is written again, since a system that failed to sync a page may take it for clean.
     fn settle(&self, start: u64, bytes: u64) -> Result<(), StoreError> {
         let frame = self.read(start, bytes)?;
-        self.file.write(start, &frame).map_err(failed)?;
+        match self.file.write(start, &frame) {
+            // A file system that moves what it writes may have no room: then the sync must do.
+            Err(error) if !is_lack_of_room(&error) => return Err(failed(error)),
+            _ => {}
+        }
         self.file.sync_data().map_err(failed)
     }
 
     /// Makes `rows` durable, all or none, with one sync. Blocks of rows up to `watermark` may be written over.
     ///
-    /// After an error nothing may be assumed of the file until it is opened again.
+    /// # Errors
+    /// [`StoreError::Full`] if there is no room: nothing of the rows is left, and it may be tried again. After any other error
+    /// nothing may be assumed of the file until it is opened again.
     ///
     /// # Panics
     /// If the rows take 4 GiB together: the write queues are bounded far below.
@@ -184,12 +220,76 @@ impl Journal {
         let header_bytes = header.encode(&self.salt);
         let parts = [&header_bytes[..], &lengths];
         let parts = parts.into_iter().chain(rows.iter().map(Bytes::as_ref));
-        self.grow(start + header.blocks_bytes()).map_err(failed)?;
-        self.write(start, parts).map_err(failed)?;
+        if let Err(error) = self.grow(start + header.blocks_bytes()) {
+            return Err(self.ungrown(error));
+        }
+        if let Err(error) = self.write(start, parts) {
+            return Err(self.unwritten(start, error));
+        }
         self.file.sync_data().map_err(failed)?;
         self.ring.take(header.last_row(), header.blocks_bytes());
         self.next_row = header.last_row() + 1;
         Ok(())
+    }
+
+    /// Makes sure that there is room for a commit of `bytes` bytes, as far as that can be told without one.
+    ///
+    /// # Errors
+    /// As [`Journal::commit`].
+    pub fn make_room(&mut self, bytes: u64, watermark: u64) -> Result<(), StoreError> {
+        self.ring.release(watermark);
+        let bytes = bytes.next_multiple_of(BLOCK_BYTES);
+        let start = self.ring.place(bytes);
+        if let Err(error) = self.grow(start + bytes) {
+            return Err(self.ungrown(error));
+        }
+        let zeros = vec![0; WRITE_BYTES];
+        for at in (start..start + bytes).step_by(WRITE_BYTES) {
+            let now = usize::try_from(start + bytes - at).unwrap_or(usize::MAX);
+            let now = zeros.get(..now).unwrap_or(&zeros);
+            if let Err(error) = self.file.write(at, now) {
+                return Err(self.unwritten(start, error));
+            }
+        }
+        Ok(())
+    }
+
+    /// What it means that the file could not grow: no frame was begun, and what room was taken is given back.
+    fn ungrown(&self, source: io::Error) -> StoreError {
+        if !is_lack_of_room(&source) {
+            return failed(source);
+        }
+        match self.file.set_len(self.ring.end()) {
+            Ok(()) => StoreError::Full { file: FILE, source },
+            Err(error) => failed(error),
+        }
+    }
+
+    /// What it means that a frame could not be written at `start`. It may be there all the same, but for its padding, and
+    /// would come back with the next start: its header goes, durably, before anybody is told that it was refused.
+    fn unwritten(&mut self, start: u64, source: io::Error) -> StoreError {
+        self.buffer.clear();
+        if !is_lack_of_room(&source) {
+            return failed(source);
+        }
+        let mut header = [0; HEADER_BYTES];
+        let mut remove = || {
+            self.file.read(start, &mut header).map_err(failed)?;
+            let whole = match FrameHeader::decode(&header, &self.salt) {
+                Some(header) => self.read_rows(start, &header)?.is_some(),
+                None => false,
+            };
+            if whole {
+                self.file.write(start, &[0; BLOCK]).map_err(failed)?;
+                self.file.sync_data().map_err(failed)?;
+            }
+            Ok::<(), StoreError>(())
+        };
+        match remove() {
+            Ok(()) => StoreError::Full { file: FILE, source },
+            Err(StoreError::Io { source, .. }) => failed(io::Error::other(source)),
+            Err(other) => other,
+        }
     }
 
     /// Writes `parts` back to back from `start` on, and zeros up to the end of the block.

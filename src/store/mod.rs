@@ -11,7 +11,7 @@
 //!   `compaction` brings together again. [`Files`]: where all of them are.
 //! - `commit` and `committer`: what one group commit holds, and the thread that decides, commits, publishes and confirms.
 //! - `folder`: the thread that moves journal rows into the store in bulk.
-//! - `recovery`: what start-up replays. `timers`: what runs by the clock.
+//! - `recovery`: what start-up replays. `rewind`: what takes back a commit that the disk had no room for. `timers`: what runs by the clock.
 //!
 //! Invariants: durable, then published, then confirmed. A failed commit is sticky: nothing is confirmed after it until the
 //! files are opened again. A fold's rows and its watermark commit together; journal rows go only after.
@@ -30,6 +30,7 @@ pub mod journal;
 mod local;
 mod recovery;
 mod retention;
+mod rewind;
 pub mod segments;
 mod shared;
 mod stored_chunks;

@@ -31,6 +31,11 @@ pub enum Readiness {
     Ready,
     /// Shutting down: reads go on, writes are refused.
     Draining,
+    /// There is no room on the disk: reads go on, writes are refused until there is.
+    Full {
+        /// What there is no room for.
+        reason: String,
+    },
     /// A commit failed: reads go on, writes are refused until restarted.
     Faulted {
         /// What failed first.
@@ -47,6 +52,9 @@ impl Readiness {
                 reason: reason.clone(),
             }),
             Self::Draining => Some(Fault::Draining),
+            Self::Full { reason } => Some(Fault::StoreFull {
+                reason: reason.clone(),
+            }),
             Self::Faulted { reason } => Some(Fault::StoreFaulted {
                 reason: reason.clone(),
             }),
@@ -67,6 +75,8 @@ pub(crate) struct Unfolded {
     pub held_bytes: usize,
     /// The folder shall fold what there is and end.
     pub stop: bool,
+    /// Why the folder cannot fold for now. Folder writes, committer reads.
+    pub stuck: Option<String>,
 }
 
 impl Unfolded {
@@ -144,6 +154,39 @@ impl Shared {
         // Under the lock, so that a committer about to wait for room cannot miss it.
         let _waiting = self.unfolded.lock();
         self.unfolded_changed.notify_all();
+    }
+
+    /// Writes are refused until [`Shared::has_room`].
+    pub fn is_full(&self, reason: &str) {
+        let first = self.readiness.send_if_modified(|state| {
+            let serving = *state == Readiness::Ready;
+            if serving {
+                *state = Readiness::Full {
+                    reason: reason.to_owned(),
+                };
+            }
+            serving
+        });
+        if first {
+            tracing::error!(
+                reason,
+                "the disk is full; writes are refused until there is room"
+            );
+        }
+    }
+
+    /// Writes are taken again.
+    pub fn has_room(&self) {
+        let full = self.readiness.send_if_modified(|state| {
+            let full = matches!(state, Readiness::Full { .. });
+            if full {
+                *state = Readiness::Ready;
+            }
+            full
+        });
+        if full {
+            tracing::info!("there is room on the disk again; writes are taken");
+        }
     }
 
     /// The sticky fault, if there is one.

@@ -131,6 +131,11 @@ impl Stream {
         self.touch_asked.swap(written.0, Ordering::AcqRel) != written.0
     }
 
+    /// The command that was asked for was not carried out: it may be asked for again.
+    pub(crate) fn forget_touch(&self) {
+        self.touch_asked.store(UNARMED, Ordering::Release);
+    }
+
     /// Arms the stream's timer for `due` unless it is armed for an earlier time.
     pub(crate) fn arm(&self, due: Timestamp) -> bool {
         self.timer_due.fetch_min(due.0, Ordering::AcqRel) > due.0

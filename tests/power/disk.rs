@@ -101,6 +101,28 @@ pub enum Event {
     NamesSynced,
 }
 
+/// What can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    Read,
+    Write,
+    Resize,
+    Sync,
+}
+
+/// A failure to come.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub act: Act,
+    /// How the names of the files begin that it is about.
+    pub files: &'static str,
+    /// So many go well before.
+    pub after: usize,
+    pub error: io::ErrorKind,
+    /// It goes on until the plan is taken back.
+    pub lasts: bool,
+}
+
 #[derive(Debug, Default)]
 struct State {
     contents: Contents,
@@ -111,6 +133,7 @@ struct State {
     life: u64,
     /// This life ends instead of this event.
     ends_at: Option<usize>,
+    plan: Option<Plan>,
 }
 
 /// See the module. Copies are handles of the same disk, of the life they were made in.
@@ -153,6 +176,16 @@ impl Disk {
             state: Arc::clone(&self.state),
             life: state.life,
         }
+    }
+
+    /// Lets something fail from now on, or nothing any more.
+    pub fn plan(&self, plan: Option<Plan>) {
+        self.state.lock().plan = plan;
+    }
+
+    /// What the files hold now.
+    pub fn contents(&self) -> Contents {
+        self.state.lock().contents.clone()
     }
 
     /// Everything that happened.
@@ -234,15 +267,47 @@ struct Handle {
     name: Arc<str>,
 }
 
+impl State {
+    /// The error that `act` on the file `name` meets, by plan.
+    fn fails(&mut self, act: Act, name: &str) -> io::Result<()> {
+        let Some(plan) = &mut self.plan else {
+            return Ok(());
+        };
+        if plan.act != act || !name.starts_with(plan.files) {
+            return Ok(());
+        }
+        if plan.after > 0 {
+            plan.after -= 1;
+            return Ok(());
+        }
+        let error = plan.error;
+        if !plan.lasts {
+            self.plan = None;
+        }
+        Err(error.into())
+    }
+}
+
 impl Handle {
+    /// Does something to the file. What fails by plan is done by half, as `partly` says.
     fn with<T>(
         &self,
+        what: Act,
+        partly: impl FnOnce(&mut Content, &mut Vec<Event>),
         act: impl FnOnce(&mut Content, &mut Vec<Event>) -> io::Result<T>,
     ) -> io::Result<T> {
         self.disk.alive(|state| {
+            let fails = state.fails(what, &self.name);
             let content = state.contents.get_mut(&self.name);
             let content = content.or_else(|| state.removed.get_mut(&self.name));
             let content = content.expect("what is open was created");
+            if let Err(error) = fails {
+                // What fails for long fails whole.
+                if state.plan.is_none() {
+                    partly(content, &mut state.trace);
+                }
+                return Err(error);
+            }
             act(content, &mut state.trace)
         })
     }
@@ -250,37 +315,46 @@ impl Handle {
 
 impl StorageBackend for Handle {
     fn len(&self) -> io::Result<u64> {
-        self.with(|content, _| Ok(content.length()))
+        let length = |content: &mut Content, _: &mut Vec<Event>| Ok(content.length());
+        self.with(Act::Read, |_, _| {}, length)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.with(|content, _| content.read(offset, out))
+        self.with(Act::Read, |_, _| {}, |content, _| content.read(offset, out))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with(|content, trace| {
+        let resize = |content: &mut Content, trace: &mut Vec<Event>| {
             content.set_length(len);
             trace.push(Event::Resized(Arc::clone(&self.name), len));
             Ok(())
-        })
+        };
+        self.with(Act::Resize, |_, _| {}, resize)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.with(|_, trace| {
+        let sync = |_: &mut Content, trace: &mut Vec<Event>| {
             trace.push(Event::Synced(Arc::clone(&self.name)));
             Ok(())
-        })
+        };
+        self.with(Act::Sync, |_, _| {}, sync)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.with(|content, trace| {
+        let write = |data: &[u8], content: &mut Content, trace: &mut Vec<Event>| {
             content.write(offset, data);
-            trace.push(Event::Written(
-                Arc::clone(&self.name),
-                offset,
-                Arc::from(data),
-            ));
-            Ok(())
-        })
+            let name = Arc::clone(&self.name);
+            trace.push(Event::Written(name, offset, Arc::from(data)));
+        };
+        // All but the end, so that what is left of a frame may be all of it that counts.
+        let most = data.len() - data.len().min(64);
+        self.with(
+            Act::Write,
+            |content, trace| write(&data[..most], content, trace),
+            |content, trace| {
+                write(data, content, trace);
+                Ok(())
+            },
+        )
     }
 }

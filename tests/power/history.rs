@@ -20,21 +20,21 @@ const DISKS: u64 = 3;
 /// Rounds of commands in one life.
 const ROUNDS: u64 = 14;
 
-const BEGIN: Timestamp = Timestamp(1_700_000_000_000_000);
+pub const BEGIN: Timestamp = Timestamp(1_700_000_000_000_000);
 
 /// How the broker of a history is set up.
 #[derive(Clone, Copy, Debug)]
-struct Setup {
+pub struct Setup {
     fold_bytes: usize,
     hot_tail_bytes_max: usize,
     fold_interval: Duration,
     commit_bytes_max: usize,
     segment_bytes: u64,
-    large: u64,
+    pub large: u64,
 }
 
 impl Setup {
-    fn of(random: &mut Random) -> Self {
+    pub fn of(random: &mut Random) -> Self {
         let pick = |random: &mut Random, of: [usize; 3]| match random.below(3) {
             0 => of[0],
             1 => of[1],
@@ -51,7 +51,7 @@ impl Setup {
         }
     }
 
-    async fn open(&self, disk: &Disk, clock: Clock) -> Result<Broker, String> {
+    pub async fn open(&self, disk: &Disk, clock: Clock) -> Result<Broker, String> {
         let mut options = BrokerOptions::in_directory("simulated");
         options.files = Arc::new(disk.clone());
         options.clock = clock;
@@ -141,7 +141,7 @@ async fn lives(
             let events = load.random.below(load.random.clone().between(3, 12));
             disk.kill_after(usize::try_from(events).expect("a small number"));
             let round = load.begin(&broker, &disk);
-            load.end(round, &disk, true).await.map_err(at)?;
+            load.end(round, &broker, &disk, true).await.map_err(at)?;
             let killed = disk.kill();
             broker.close_all().await;
             disk = killed;
@@ -153,7 +153,7 @@ async fn lives(
 }
 
 /// Opens what a cut left, compares it, and goes on.
-async fn check(
+pub async fn check(
     setup: Setup,
     image: &Contents,
     allowed: &Allowed,

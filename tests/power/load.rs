@@ -1,7 +1,7 @@
 //! A random load on a broker: commands of every kind on a few streams, in rounds, with the answers they must get.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use streamkeeper::broker::{Broker, PutRequest};
@@ -9,14 +9,15 @@ use streamkeeper::rules::{Answer, Command};
 use streamkeeper::storage::Storage;
 use streamkeeper::stream::{Completion, Reply, Submission};
 use streamkeeper::types::{
-    AppendOptions, CreateOptions, Error, Expiry, ForkRequest, ManualClock, Offset, ProducerStamp,
-    RecordBlock, Retention, StorageKind, Str, Timestamp,
+    AppendOptions, CreateOptions, Error, Expiry, Fault, ForkRequest, ManualClock, Offset,
+    ProducerStamp, RecordBlock, Retention, StorageKind, Str, Timestamp,
 };
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::disk::Disk;
 use crate::found::{NAMES, name};
-use crate::model::{self, Asked, Name, Op, Outcome, PRODUCERS, Step, Timeline, World};
+use crate::model::{self, Asked, Name, Op, Outcome, PRODUCERS, Seen, Step, Timeline, World};
 use crate::random::Random;
 
 /// Far beyond any expiry and age of the load.
@@ -37,7 +38,15 @@ pub struct Load {
     pub clock: Arc<ManualClock>,
     /// Payloads are this large, now and then.
     pub large: u64,
+    /// Commands of one round, at most.
+    pub at_once: u64,
     written: u64,
+}
+
+/// What a single command met.
+pub enum Met {
+    Answer,
+    Fault(Fault),
 }
 
 /// A round under way.
@@ -56,6 +65,7 @@ impl Load {
             now,
             clock,
             large,
+            at_once: 6,
             written: 0,
         }
     }
@@ -63,12 +73,8 @@ impl Load {
     /// Notes that this is how things stand: nothing is open any more.
     pub fn settle(&mut self, disk: &Disk, world: World) {
         self.world = world.clone();
-        self.timeline.0.push(Step {
-            at: disk.now(),
-            now: self.now,
-            before: world,
-            asked: Vec::new(),
-        });
+        let step = Step::settled(disk.now(), self.now, world);
+        self.timeline.0.push(step);
     }
 
     /// One round, to its end.
@@ -82,7 +88,29 @@ impl Load {
             return self.fork(broker, disk).await;
         }
         let round = self.begin(broker, disk);
-        self.end(round, disk, false).await
+        self.end(round, broker, disk, false).await
+    }
+
+    /// One command, to its end. One that met a full disk has not happened; one that met another fault may have.
+    pub async fn one(&mut self, broker: &Broker, disk: &Disk) -> Result<Met, String> {
+        self.pass(Duration::from_millis(1), disk);
+        let mut round = self.begin(broker, disk);
+        let Some((answer, outcome)) = round.answers.pop() else {
+            return Ok(Met::Answer);
+        };
+        let reply = self.wait(round.step, answer, broker, disk).await?;
+        let reply = reply.ok_or("an answer was lost")?;
+        let step = &mut self.timeline.0[round.step];
+        if let Err(Error::Fault(fault)) = reply {
+            if matches!(fault, Fault::StoreFull { .. }) {
+                step.asked[0].refused_at = Some(disk.now());
+                self.world = step.before.clone();
+            }
+            return Ok(Met::Fault(fault));
+        }
+        check(&step.asked[0], &reply, outcome)?;
+        step.asked[0].confirmed_at = Some(disk.now());
+        Ok(Met::Answer)
     }
 
     fn pass(&mut self, by: Duration, disk: &Disk) {
@@ -98,14 +126,9 @@ impl Load {
 
     /// Asks for a few things at once.
     pub fn begin(&mut self, broker: &Broker, disk: &Disk) -> Round {
-        let mut step = Step {
-            at: disk.now(),
-            now: self.now,
-            before: self.world.clone(),
-            asked: Vec::new(),
-        };
+        let mut step = Step::settled(disk.now(), self.now, self.world.clone());
         let mut answers = Vec::new();
-        for _ in 0..=self.random.below(6) {
+        for _ in 0..self.random.between(1, self.at_once) {
             let stream = NAMES[self.index(NAMES.len())];
             let op = self.choose(stream);
             // What touches two streams is asked alone.
@@ -118,6 +141,7 @@ impl Load {
             step.asked.push(Asked {
                 name: stream,
                 confirmed_at: None,
+                refused_at: None,
                 after: self.world.clone(),
             });
             answers.push((submit(broker, stream, op), outcome));
@@ -133,21 +157,58 @@ impl Load {
         }
     }
 
-    /// Waits for the answers. A broker that has been cut off may fail to answer, but not answer wrongly.
-    pub async fn end(&mut self, round: Round, disk: &Disk, cut: bool) -> Result<(), String> {
+    /// Waits for the answers, and looks at the streams meanwhile. A broker that has been cut off may fail to answer, but not answer
+    /// wrongly.
+    pub async fn end(
+        &mut self,
+        round: Round,
+        broker: &Broker,
+        disk: &Disk,
+        cut: bool,
+    ) -> Result<(), String> {
         for (index, (answer, outcome)) in round.answers.into_iter().enumerate() {
-            let answer = tokio::time::timeout(PATIENCE, answer).await;
-            let reply = match answer {
-                Err(_) => return Err(format!("no answer in {PATIENCE:?}")),
-                Ok(Err(_) | Ok(Err(Error::Fault(_)))) if cut => continue,
-                Ok(Err(_)) => return Err("an answer was lost".to_owned()),
-                Ok(Ok(reply)) => reply,
+            let reply = match self.wait(round.step, answer, broker, disk).await? {
+                None | Some(Err(Error::Fault(_))) if cut => continue,
+                None => return Err("an answer was lost".to_owned()),
+                Some(reply) => reply,
             };
             let asked = &mut self.timeline.0[round.step].asked[index];
             check(asked, &reply, outcome)?;
             asked.confirmed_at = Some(disk.now());
         }
         Ok(())
+    }
+
+    /// Waits for one answer; `None` if there will be none.
+    async fn wait(
+        &mut self,
+        step: usize,
+        mut answer: oneshot::Receiver<Reply>,
+        broker: &Broker,
+        disk: &Disk,
+    ) -> Result<Option<Reply>, String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match answer.try_recv() {
+                Ok(reply) => return Ok(Some(reply)),
+                Err(TryRecvError::Closed) => return Ok(None),
+                Err(TryRecvError::Empty) if Instant::now() > deadline => {
+                    return Err(format!("no answer in {PATIENCE:?}"));
+                }
+                Err(TryRecvError::Empty) => {}
+            }
+            let step = &mut self.timeline.0[step];
+            let stream = step.asked[disk.now() % step.asked.len()].name;
+            if let Ok(shown) = broker.get_metadata(&name(stream)).await {
+                step.seen.push(Seen {
+                    name: stream,
+                    created_at: shown.created_at,
+                    tail: usize::try_from(shown.tail.offset.0).expect("a small number"),
+                    at: disk.now(),
+                });
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Forks a stream, if there is one to fork and a name for it.
@@ -184,8 +245,10 @@ impl Load {
             asked: vec![Asked {
                 name: fork,
                 confirmed_at: None,
+                refused_at: None,
                 after: self.world.clone(),
             }],
+            seen: Vec::new(),
         });
         let put = broker.put(&name(fork), request).await;
         match put {

@@ -19,6 +19,7 @@
 mod random;
 
 mod disk;
+mod faults;
 mod found;
 mod history;
 mod image;

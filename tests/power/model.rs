@@ -230,6 +230,8 @@ pub struct Asked {
     pub name: Name,
     /// Events of the trace before its answer was seen.
     pub confirmed_at: Option<usize>,
+    /// The same, if the answer was that there is no room for it.
+    pub refused_at: Option<usize>,
     /// The world after this command and those before it.
     pub after: World,
 }
@@ -243,6 +245,50 @@ pub struct Step {
     pub before: World,
     /// Those on different streams do not depend on each other, unless there is only one.
     pub asked: Vec<Asked>,
+    pub seen: Vec<Seen>,
+}
+
+/// What a reader was shown.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub name: Name,
+    pub created_at: Timestamp,
+    /// How many records there were.
+    pub tail: usize,
+    /// Events of the trace before it was shown.
+    pub at: usize,
+}
+
+impl Step {
+    /// Nothing was asked: this is how things stand.
+    pub fn settled(at: usize, now: Timestamp, before: World) -> Self {
+        Self {
+            at,
+            now,
+            before,
+            asked: Vec::new(),
+            seen: Vec::new(),
+        }
+    }
+
+    /// Takes out of `choices`, in the order of commands, those in which what was seen before `cut` has not happened.
+    fn heed_readers(&self, cut: usize, choices: &mut [World]) {
+        for seen in self.seen.iter().filter(|seen| seen.at <= cut) {
+            let shows = |world: &World| {
+                let mirror = world.get(seen.name);
+                mirror.is_some_and(|mirror| {
+                    mirror.created_at == seen.created_at && mirror.records.len() >= seen.tail
+                })
+            };
+            let Some(first) = choices.iter().position(shows) else {
+                continue;
+            };
+            let shown = choices[first].get(seen.name).cloned();
+            for world in &mut choices[..first] {
+                world.extend(shown.clone().map(|mirror| (seen.name, mirror)));
+            }
+        }
+    }
 }
 
 /// What was asked and answered, in order.
@@ -265,10 +311,14 @@ impl Timeline {
         let step = step.expect("a timeline begins with the trace");
         let confirmed = |asked: &Asked| asked.confirmed_at.is_some_and(|at| at <= cut);
         if let [only] = &step.asked[..] {
-            let mut choices = vec![only.after.clone()];
-            if !confirmed(only) {
-                choices.push(step.before.clone());
+            let mut choices = vec![step.before.clone(), only.after.clone()];
+            if confirmed(only) {
+                choices.remove(0);
             }
+            if only.refused_at.is_some_and(|at| at <= cut) {
+                choices.truncate(1);
+            }
+            step.heed_readers(cut, &mut choices);
             return Allowed {
                 now: step.now,
                 choices,
@@ -295,6 +345,7 @@ impl Timeline {
                 }
             }
         }
+        step.heed_readers(cut, &mut choices);
         Allowed {
             now: step.now,
             choices,

@@ -1,0 +1,307 @@
+//! The disk fails by plan under a load: nobody is told that something is stored that is not, or the other way round; a full disk
+//! refuses, is read from, and is written to again when there is room.
+//!
+//! One command at a time, so that it is known which one met the failure. What it was answered decides what must be there: at once, and after
+//! every power cut from then on.
+
+use std::io::ErrorKind;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use streamkeeper::broker::Broker;
+use streamkeeper::store::Readiness;
+use streamkeeper::types::{Clock, Fault};
+
+use crate::disk::{Act, Contents, Disk, Plan};
+use crate::found::judge;
+use crate::history::{BEGIN, Setup, check};
+use crate::image::Film;
+use crate::load::{Load, Met};
+use crate::model::World;
+use crate::random::Random;
+
+/// Longer than a broker takes to find that there is room again.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().expect("a runtime")
+}
+
+/// A broker on a disk of its own, under load.
+struct Run {
+    setup: Setup,
+    disk: Disk,
+    clock: Clock,
+    load: Load,
+    broker: Broker,
+}
+
+impl Run {
+    async fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let setup = Setup::of(&mut random);
+        let (clock, hand) = Clock::manual(BEGIN);
+        let disk = Disk::new(Contents::new());
+        let mut load = Load::new(random, BEGIN, hand, setup.large);
+        load.at_once = 1;
+        let broker = setup.open(&disk, clock.clone()).await;
+        let broker = broker.expect("it opens");
+        load.settle(&disk, World::new());
+        Self {
+            setup,
+            disk,
+            clock,
+            load,
+            broker,
+        }
+    }
+
+    /// One command: what it met.
+    async fn one(&mut self) -> Result<(), Fault> {
+        let met = self.load.one(&self.broker, &self.disk).await;
+        match met.expect("the answer is right") {
+            Met::Answer => Ok(()),
+            Met::Fault(fault) => Err(fault),
+        }
+    }
+
+    async fn load(&mut self, commands: usize) {
+        for _ in 0..commands {
+            self.one().await.expect("the disk works");
+        }
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&Readiness) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(&self.broker.readiness()) {
+            let is = self.broker.readiness();
+            assert!(Instant::now() < deadline, "never {what}: {is:?}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Reads everything: it is what was confirmed.
+    async fn compare(&self) {
+        let allowed = self.load.timeline.allowed(usize::MAX);
+        let judged = judge(&self.broker, &allowed).await;
+        judged.expect("it reads as confirmed");
+    }
+
+    /// Loses power at random points from `begin` on.
+    async fn cut(&self, begin: usize, seed: u64) {
+        let trace = self.disk.trace();
+        let contents = Contents::new();
+        let mut film = Film::new(&contents, &trace);
+        let mut random = Random::new(seed);
+        let mut cuts: Vec<usize> = (0..6)
+            .map(|_| {
+                begin
+                    + usize::try_from(random.below((trace.len() - begin) as u64 + 1))
+                        .expect("small")
+            })
+            .collect();
+        cuts.sort_unstable();
+        for cut in cuts {
+            film.forward(cut);
+            let image = film.image(&mut random);
+            let allowed = self.load.timeline.allowed(cut);
+            let random = random.fork(cut as u64);
+            let checked = check(self.setup, &image, &allowed, random, &AtomicU64::new(0)).await;
+            checked.unwrap_or_else(|reason| panic!("seed {seed}, cut {cut}: {reason}"));
+        }
+    }
+
+    async fn close(self) {
+        self.disk.kill();
+        self.broker.close_all().await;
+    }
+}
+
+#[test]
+fn a_write_without_room_is_refused_once_and_tried_again() {
+    let mut met = 0;
+    for seed in 0..120 {
+        let act = [Act::Write, Act::Write, Act::Resize][seed as usize % 3];
+        let files = ["journal", "store", "chunks", ""][seed as usize % 4];
+        runtime().block_on(async {
+            let mut run = Run::new(seed).await;
+            run.load(20).await;
+            let begin = run.disk.now();
+            run.disk.plan(Some(Plan {
+                act,
+                files,
+                after: seed as usize % 7,
+                error: ErrorKind::StorageFull,
+                lasts: false,
+            }));
+            for _ in 0..30 {
+                match run.one().await {
+                    Ok(()) => {}
+                    Err(Fault::StoreFull { .. }) => {
+                        met += 1;
+                        run.compare().await;
+                        run.until("ready", |now| *now == Readiness::Ready).await;
+                    }
+                    Err(other) => panic!("seed {seed}: {other}"),
+                }
+            }
+            run.compare().await;
+            assert_eq!(run.broker.readiness(), Readiness::Ready, "seed {seed}");
+            run.cut(begin, seed).await;
+            run.close().await;
+        });
+    }
+    assert!(met > 10, "only {met} writes were refused");
+}
+
+#[test]
+fn a_full_disk_refuses_is_read_and_resumes_when_there_is_room() {
+    for seed in 0..16 {
+        runtime().block_on(async {
+            let mut run = Run::new(seed).await;
+            run.load(40).await;
+            let files = ["", "store", "chunks", "journal"][seed as usize % 4];
+            run.disk.plan(Some(Plan {
+                act: Act::Write,
+                files,
+                after: 0,
+                error: ErrorKind::StorageFull,
+                lasts: true,
+            }));
+            let mut refused = false;
+            for _ in 0..400 {
+                match run.one().await {
+                    Ok(()) => {}
+                    Err(Fault::StoreFull { .. }) => {
+                        refused = true;
+                        break;
+                    }
+                    Err(other) => panic!("seed {seed}: {other}"),
+                }
+            }
+            assert!(
+                refused || !matches!(files, "" | "journal"),
+                "seed {seed}: never refused"
+            );
+            if refused {
+                let full = |now: &Readiness| matches!(now, Readiness::Full { .. });
+                run.until("full", full).await;
+            }
+            run.compare().await;
+            run.disk.plan(None);
+            run.until("ready", |now| *now == Readiness::Ready).await;
+            run.load(20).await;
+            run.compare().await;
+            run.broker.close_all().await;
+            let again = run.setup.open(&run.disk.kill(), run.clock.clone()).await;
+            run.broker = again.expect("it opens");
+            run.compare().await;
+            run.close().await;
+        });
+    }
+}
+
+#[test]
+fn a_failed_sync_or_write_refuses_writes_for_good_and_confirms_nothing() {
+    let mut met = 0;
+    for seed in 0..60 {
+        let act = [Act::Sync, Act::Write][seed as usize % 2];
+        let files = ["journal", "store", "chunks"][seed as usize % 3];
+        runtime().block_on(async {
+            let mut run = Run::new(seed).await;
+            run.load(20).await;
+            let begin = run.disk.now();
+            run.disk.plan(Some(Plan {
+                act,
+                files,
+                after: seed as usize % 5,
+                error: ErrorKind::Other,
+                lasts: false,
+            }));
+            for _ in 0..40 {
+                match run.one().await {
+                    Ok(()) => {}
+                    Err(Fault::StoreFaulted { .. }) => {
+                        met += 1;
+                        let faulted = |now: &Readiness| matches!(now, Readiness::Faulted { .. });
+                        run.until("faulted", faulted).await;
+                        break;
+                    }
+                    Err(other) => panic!("seed {seed}: {other}"),
+                }
+            }
+            run.compare().await;
+            run.cut(begin, seed).await;
+            run.close().await;
+        });
+    }
+    assert!(met > 10, "only {met} failures were met");
+}
+
+#[test]
+fn a_failed_read_fails_one_request_and_no_other() {
+    for seed in 0..30 {
+        let files = ["store", "chunks"][seed as usize % 2];
+        let error = [ErrorKind::Other, ErrorKind::UnexpectedEof][seed as usize / 2 % 2];
+        runtime().block_on(async {
+            let mut run = Run::new(seed).await;
+            run.load(60).await;
+            run.broker.close_all().await;
+            let again = run.setup.open(&run.disk.kill(), run.clock.clone()).await;
+            run.broker = again.expect("it opens");
+            run.disk.plan(Some(Plan {
+                act: Act::Read,
+                files,
+                after: 0,
+                error,
+                lasts: false,
+            }));
+            let allowed = run.load.timeline.allowed(usize::MAX);
+            if let Err(reason) = judge(&run.broker, &allowed).await {
+                assert!(reason.contains("cannot be read"), "seed {seed}: {reason}");
+            }
+            run.disk.plan(None);
+            run.compare().await;
+            run.close().await;
+        });
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_a_segment_is_told_and_never_delivered() {
+    let mut told = 0;
+    for seed in 0..40 {
+        runtime().block_on(async {
+            let mut run = Run::new(seed).await;
+            run.load(60).await;
+            run.broker.close_all().await;
+            let mut contents = run.disk.contents();
+            let Some(name) = contents
+                .keys()
+                .find(|name| name.starts_with("chunks"))
+                .cloned()
+            else {
+                return;
+            };
+            let segment = contents.get_mut(&name).expect("it is there");
+            let at = Random::new(seed).below(segment.length());
+            let mut byte = [0];
+            segment.read(at, &mut byte).expect("within the file");
+            segment.write(at, &[byte[0] ^ 0x10]);
+            let disk = Disk::new(contents);
+            let broker = run
+                .setup
+                .open(&disk, run.clock.clone())
+                .await
+                .expect("it opens");
+            let allowed = run.load.timeline.allowed(usize::MAX);
+            if let Err(reason) = judge(&broker, &allowed).await {
+                assert!(reason.contains("corrupt"), "seed {seed}: {reason}");
+                told += 1;
+            }
+            broker.close_all().await;
+        });
+    }
+    assert!(told > 5, "only {told} were told");
+}
