@@ -131,7 +131,8 @@ impl Folder {
             tries += 1;
             let full = error.is_lack_of_room();
             // A reader's failure makes the handle useless for a fold as well.
-            if !full && !(error.is_stale_handle() && tries < STALE_TRIES) {
+            let again = full || (error.is_stale_handle() && tries < STALE_TRIES);
+            if !again {
                 return Err(error);
             }
             if full {

@@ -13,7 +13,7 @@ use super::journal::{self, Journal, Row};
 use super::shared::Shared;
 use crate::rules::{self, Command, Effect, StreamState};
 use crate::stream::Resident;
-use crate::types::{StreamId, Timestamp};
+use crate::types::{StreamId, StreamName, Timestamp};
 
 /// See the module. Its commands are answered by the caller; what the engine asked of itself is asked again.
 pub(super) fn rewind(
@@ -25,9 +25,9 @@ pub(super) fn rewind(
         return Ok(());
     };
     let names = commit.touched.iter().map(|touched| touched.stream.name());
-    let (watermark, states) = chunks.load_all(names.clone().map(|name| name.as_str()))?;
+    let (watermark, states) = chunks.load_all(names.clone().map(StreamName::as_str))?;
     let mut rewound = Rewound {
-        by_name: names.map(|name| name.as_str()).zip(0..).collect(),
+        by_name: names.map(StreamName::as_str).zip(0..).collect(),
         by_id: HashMap::new(),
         states,
     };

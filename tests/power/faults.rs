@@ -108,7 +108,7 @@ impl Run {
             let allowed = self.load.timeline.allowed(cut);
             let random = random.fork(cut as u64);
             let checked = check(self.setup, &image, &allowed, random, &AtomicU64::new(0)).await;
-            checked.unwrap_or_else(|reason| panic!("seed {seed}, cut {cut}: {reason}"));
+            assert_eq!(checked, Ok(()), "seed {seed}, cut {cut}");
         }
     }
 
@@ -121,17 +121,17 @@ impl Run {
 #[test]
 fn a_write_without_room_is_refused_once_and_tried_again() {
     let mut met = 0;
-    for seed in 0..120 {
-        let act = [Act::Write, Act::Write, Act::Resize][seed as usize % 3];
-        let files = ["journal", "store", "chunks", ""][seed as usize % 4];
+    for seed in 0..120_usize {
+        let act = [Act::Write, Act::Write, Act::Resize][seed % 3];
+        let files = ["journal", "store", "chunks", ""][seed % 4];
         runtime().block_on(async {
-            let mut run = Run::new(seed).await;
+            let mut run = Run::new(seed as u64).await;
             run.load(20).await;
             let begin = run.disk.now();
             run.disk.plan(Some(Plan {
                 act,
                 files,
-                after: seed as usize % 7,
+                after: seed % 7,
                 error: ErrorKind::StorageFull,
                 lasts: false,
             }));
@@ -148,7 +148,7 @@ fn a_write_without_room_is_refused_once_and_tried_again() {
             }
             run.compare().await;
             assert_eq!(run.broker.readiness(), Readiness::Ready, "seed {seed}");
-            run.cut(begin, seed).await;
+            run.cut(begin, seed as u64).await;
             run.close().await;
         });
     }
@@ -157,11 +157,11 @@ fn a_write_without_room_is_refused_once_and_tried_again() {
 
 #[test]
 fn a_full_disk_refuses_is_read_and_resumes_when_there_is_room() {
-    for seed in 0..16 {
+    for seed in 0..16_usize {
         runtime().block_on(async {
-            let mut run = Run::new(seed).await;
+            let mut run = Run::new(seed as u64).await;
             run.load(40).await;
-            let files = ["", "store", "chunks", "journal"][seed as usize % 4];
+            let files = ["", "store", "chunks", "journal"][seed % 4];
             run.disk.plan(Some(Plan {
                 act: Act::Write,
                 files,
@@ -205,17 +205,17 @@ fn a_full_disk_refuses_is_read_and_resumes_when_there_is_room() {
 #[test]
 fn a_failed_sync_or_write_refuses_writes_for_good_and_confirms_nothing() {
     let mut met = 0;
-    for seed in 0..60 {
-        let act = [Act::Sync, Act::Write][seed as usize % 2];
-        let files = ["journal", "store", "chunks"][seed as usize % 3];
+    for seed in 0..60_usize {
+        let act = [Act::Sync, Act::Write][seed % 2];
+        let files = ["journal", "store", "chunks"][seed % 3];
         runtime().block_on(async {
-            let mut run = Run::new(seed).await;
+            let mut run = Run::new(seed as u64).await;
             run.load(20).await;
             let begin = run.disk.now();
             run.disk.plan(Some(Plan {
                 act,
                 files,
-                after: seed as usize % 5,
+                after: seed % 5,
                 error: ErrorKind::Other,
                 lasts: false,
             }));
@@ -232,7 +232,7 @@ fn a_failed_sync_or_write_refuses_writes_for_good_and_confirms_nothing() {
                 }
             }
             run.compare().await;
-            run.cut(begin, seed).await;
+            run.cut(begin, seed as u64).await;
             run.close().await;
         });
     }
@@ -241,11 +241,11 @@ fn a_failed_sync_or_write_refuses_writes_for_good_and_confirms_nothing() {
 
 #[test]
 fn a_failed_read_fails_one_request_and_no_other() {
-    for seed in 0..30 {
-        let files = ["store", "chunks"][seed as usize % 2];
-        let error = [ErrorKind::Other, ErrorKind::UnexpectedEof][seed as usize / 2 % 2];
+    for seed in 0..30_usize {
+        let files = ["store", "chunks"][seed % 2];
+        let error = [ErrorKind::Other, ErrorKind::UnexpectedEof][seed / 2 % 2];
         runtime().block_on(async {
-            let mut run = Run::new(seed).await;
+            let mut run = Run::new(seed as u64).await;
             run.load(60).await;
             run.broker.close_all().await;
             let again = run.setup.open(&run.disk.kill(), run.clock.clone()).await;
@@ -271,9 +271,9 @@ fn a_failed_read_fails_one_request_and_no_other() {
 #[test]
 fn a_flipped_bit_in_a_segment_is_told_and_never_delivered() {
     let mut told = 0;
-    for seed in 0..40 {
+    for seed in 0..40_usize {
         runtime().block_on(async {
-            let mut run = Run::new(seed).await;
+            let mut run = Run::new(seed as u64).await;
             run.load(60).await;
             run.broker.close_all().await;
             let mut contents = run.disk.contents();
@@ -285,7 +285,7 @@ fn a_flipped_bit_in_a_segment_is_told_and_never_delivered() {
                 return;
             };
             let segment = contents.get_mut(&name).expect("it is there");
-            let at = Random::new(seed).below(segment.length());
+            let at = Random::new(seed as u64).below(segment.length());
             let mut byte = [0];
             segment.read(at, &mut byte).expect("within the file");
             segment.write(at, &[byte[0] ^ 0x10]);

@@ -283,9 +283,9 @@ impl Step {
             let Some(first) = choices.iter().position(shows) else {
                 continue;
             };
-            let shown = choices[first].get(seen.name).cloned();
+            let since = choices[first].get(seen.name).cloned();
             for world in &mut choices[..first] {
-                world.extend(shown.clone().map(|mirror| (seen.name, mirror)));
+                world.extend(since.clone().map(|mirror| (seen.name, mirror)));
             }
         }
     }
