@@ -164,7 +164,7 @@ impl<'txn> StoredChunks<'txn> {
 
     /// Makes what was written durable, and brings the accounts up to date. Answers the segments that can go once the
     /// transaction is durable. The last one stays, whatever is in it: numbers are never used twice.
-    pub fn finish(mut self) -> Result<Vec<u32>, StoreError> {
+    pub fn finish(&mut self) -> Result<Vec<u32>, StoreError> {
         if let Some(writer) = self.writer.take() {
             let number = writer.number();
             let before = self.account(number)?.map_or(0, |(_, dead)| dead);
