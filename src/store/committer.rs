@@ -7,22 +7,23 @@
 //! Invariants:
 //! - Nothing is published or answered before the transaction that holds it is durable; a refusal waits too, since it may
 //!   rest on something not yet durable.
-//! - After a failed commit every waiter gets the fault, and no later write is accepted.
-//! - A commit that the disk has no room for is taken back whole; writes are refused until there is room, which is looked for here.
+//! - After a failed commit every waiter gets the fault, and no later write is accepted; but for lack of room, see below.
+//! - A commit that the disk has no room for is taken back whole; writes are refused until there is room (`room`).
+//! - What readers see changes in one place (`publish`).
 //! - Commit times never go back.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::commit::{Commit, Part, Touched};
+use super::commit::{Commit, Part};
 use super::error::StoreError;
 use super::journal::{Journal, Row};
 use super::retention;
-use super::rewind;
+use super::room::Full;
 use super::shared::Shared;
 use crate::rules::{self, Command, Context, Decision, Effect, StreamState};
-use crate::stream::{Completion, Completions, Drained, Live, Resident, Stream, Submission, View};
+use crate::stream::{Completion, Completions, Drained, Resident, Stream, Submission};
 use crate::types::{Error, Fault, Position, Refusal, StreamId, Timestamp};
 
 /// Cold trims (those that must read the store) in one commit; more wait for the next.
@@ -31,26 +32,16 @@ const COLD_TRIMS_PER_COMMIT: usize = 8;
 /// Streams of one commit whose time to confirm is recorded, evenly picked if there are more.
 const CONFIRM_SAMPLES_PER_COMMIT: usize = 64;
 
-/// How often room is looked for on a full disk.
-const ROOM_POLL: Duration = Duration::from_millis(250);
-
-/// Why nothing is written for now, and what there must be room for.
-struct Full {
-    reason: String,
-    bytes: u64,
-    looked: Instant,
-}
-
 /// See the module.
 pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
     /// `None` for a store without files.
-    journal: Option<Journal>,
+    pub(super) journal: Option<Journal>,
     next_stream_id: StreamId,
     newest: Timestamp,
-    completions: Completions,
+    pub(super) completions: Completions,
     cold_trims_left: usize,
-    full: Option<Full>,
+    pub(super) full: Option<Full>,
 }
 
 impl Committer {
@@ -103,92 +94,6 @@ impl Committer {
                 .metrics
                 .queue_bytes
                 .set(self.shared.queues.bytes() as u64);
-        }
-    }
-
-    /// Waits for room in the hot tail; the fault if there is none for now, or will be none.
-    fn refusing(&mut self) -> Option<Fault> {
-        let shared = Arc::clone(&self.shared);
-        let mut unfolded = shared.unfolded.lock();
-        loop {
-            if let Some(fault) = shared.faulted() {
-                return Some(fault);
-            }
-            if let Some(Full { reason, .. }) = &self.full {
-                let reason = reason.clone();
-                return Some(Fault::StoreFull { reason });
-            }
-            if !unfolded.is_over(&shared.options) {
-                return None;
-            }
-            if let Some(reason) = unfolded.stuck.clone() {
-                self.is_full(reason, 0);
-                continue;
-            }
-            shared.unfolded_changed.wait(&mut unfolded);
-        }
-    }
-
-    /// Answers all commands with `fault`. What the engine asks of itself while there is no room stays queued.
-    fn refuse_all(&mut self, drained: Vec<Drained>, fault: &Fault) {
-        let keep = matches!(fault, Fault::StoreFull { .. }) && !self.shared.is_stopping();
-        for part in drained {
-            part.stream.answered(part.submissions.len());
-            for submission in part.submissions {
-                if keep && matches!(submission.completion, Completion::Discard) {
-                    self.shared.queues.push_own(&part.stream, submission);
-                    continue;
-                }
-                self.completions
-                    .complete(submission.completion, Err(Error::Fault(fault.clone())));
-            }
-        }
-        self.completions.flush();
-    }
-
-    /// Refuses writes until there is room for a commit of `bytes` bytes.
-    fn is_full(&mut self, reason: String, bytes: u64) {
-        self.shared.is_full(&reason);
-        self.full = Some(Full {
-            reason,
-            bytes,
-            looked: Instant::now(),
-        });
-    }
-
-    /// Waits a while, or for a command, and then looks whether there is room again; not too often.
-    fn look_for_room(&mut self) {
-        let Some(Full { looked, bytes, .. }) = &mut self.full else {
-            return;
-        };
-        let left = ROOM_POLL.saturating_sub(looked.elapsed());
-        if !left.is_zero() && !self.shared.is_stopping() {
-            std::thread::park_timeout(left);
-            return;
-        }
-        *looked = Instant::now();
-        let bytes = *bytes;
-        let unfolded = self.shared.unfolded.lock();
-        let stuck = unfolded.stuck.is_some() && unfolded.is_over(&self.shared.options);
-        drop(unfolded);
-        let watermark = self.shared.watermark.load(Ordering::Acquire);
-        let room = self.journal.as_mut().map_or(Ok(()), |journal| {
-            if stuck {
-                return Ok(());
-            }
-            journal.make_room(bytes, watermark)
-        });
-        match room {
-            Ok(()) if stuck => {}
-            Ok(()) => {
-                self.full = None;
-                self.shared.has_room();
-            }
-            Err(StoreError::Full { .. }) => {}
-            Err(error) => {
-                self.full = None;
-                self.shared.fault(&error);
-            }
         }
     }
 
@@ -422,119 +327,6 @@ impl Committer {
         }
     }
 
-    /// What a commit that failed means for its waiters.
-    fn give_up(&mut self, commit: &mut Commit, error: StoreError) {
-        let taken_back = match (&error, &self.journal) {
-            (StoreError::Full { .. }, Some(journal)) => {
-                rewind::rewind(&self.shared, journal, commit)
-            }
-            _ => Err(error),
-        };
-        let fault = match taken_back {
-            Ok(()) => {
-                let reason = "there is no room on the disk".to_owned();
-                self.is_full(reason.clone(), commit.row_bytes() as u64);
-                Fault::StoreFull { reason }
-            }
-            Err(error) => {
-                self.shared.fault(&error);
-                Fault::StoreFaulted {
-                    reason: error.to_string(),
-                }
-            }
-        };
-        for (_, reply) in &mut commit.answers {
-            *reply = Err(Error::Fault(fault.clone()));
-        }
-    }
-
-    fn publish(&mut self, commit: &Commit, first_row: u64) {
-        for touched in &commit.touched {
-            self.publish_stream(commit, touched, first_row);
-        }
-        if let Some(feed) = self.shared.feed.get() {
-            for touched in &commit.touched {
-                feed.changed(touched.stream.name());
-            }
-        }
-    }
-
-    /// One stream's step from one durable state to the next, under one lock.
-    fn publish_stream(&mut self, commit: &Commit, touched: &Touched, first_row: u64) {
-        let stream = &touched.stream;
-        let resident = stream.state.lock();
-        let Resident::Loaded(state) = &*resident else {
-            return;
-        };
-        let mut freed = 0;
-        let mut added = 0;
-        let mut live = stream.live();
-        let may_end = touched.reset || touched.gone.is_some();
-        if touched.reset {
-            freed += live.clear();
-        }
-        if touched.gone.is_some() {
-            live.gone = touched.gone;
-        }
-        for (row, run) in commit.runs(touched) {
-            added += run.encoded_bytes();
-            live.push(first_row + row as u64, run);
-        }
-        let before = bounds(&live);
-        let kept = live.view.as_ref().map(View::kept_from);
-        match (&mut live.view, state.as_ref()) {
-            (Some(view), Some(state)) if view.id == state.id => {
-                let shown = view.earliest;
-                view.follow(state);
-                // A trim that was shown is not taken back before it is written down.
-                view.earliest = view.earliest.max(shown);
-            }
-            (view, state) => *view = state.map(View::of),
-        }
-        let again = state
-            .as_ref()
-            .and_then(|state| retention::trim_hot(&live, state, commit.at));
-        if let (Some(to), Some(view)) = (again, &mut live.view) {
-            view.earliest = view.earliest.max(to);
-        }
-        let keeps = live.view.as_ref().map(View::kept_from);
-        if let Some((unread_until, shared_until)) = keeps
-            && keeps != kept
-        {
-            freed += live.trim(unread_until, shared_until);
-        }
-        let may_end = may_end || bounds(&live) != before;
-        let waiting = live.take_waiting(may_end);
-        drop(live);
-        drop(resident);
-        self.account(added, freed);
-        if self.journal.is_some() {
-            stream.note_row(first_row + commit.row_count().saturating_sub(1) as u64);
-        }
-        if again.is_some() {
-            // The next commit writes down what readers are shown from now on. Not by a trim to that place: the stream it
-            // meets may be the next one of that name.
-            self.shared.submit_own(stream, Command::Expire);
-        }
-        if touched
-            .gone
-            .is_some_and(|gone| gone.reason == crate::types::DeleteReason::Expired)
-        {
-            self.shared.metrics.expiries.increment(1);
-        }
-        for waiter in waiting.into_values() {
-            waiter.watcher.wake(waiter.token);
-        }
-    }
-
-    fn account(&self, added: usize, freed: usize) {
-        if self.journal.is_none() {
-            let bytes = &self.shared.memory_bytes;
-            bytes.fetch_add(added, Ordering::Relaxed);
-            bytes.fetch_sub(freed, Ordering::Relaxed);
-        }
-    }
-
     fn measure(&self, commit: &Commit, begun: Instant) {
         let metrics = &self.shared.metrics;
         metrics.appends.increment(commit.appends);
@@ -558,11 +350,6 @@ impl Committer {
                 .record_duration(now.duration_since(part.since));
         }
     }
-}
-
-/// What ends a reader when it changes: the earliest record, and whether the stream is closed.
-fn bounds(live: &Live) -> Option<(Position, bool)> {
-    live.view.as_ref().map(|view| (view.earliest, view.closed))
 }
 
 fn expected_bytes(drained: &[Drained]) -> usize {

@@ -14,7 +14,7 @@ use super::error::StoreError;
 pub(super) const MOVED_BYTES_MAX: u64 = 4 << 20;
 
 /// The folder's memory of it: nothing here is needed after a restart.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Compaction {
     /// Segment under way, and what of it has been gone through.
     pub at: Option<(u32, u64)>,
@@ -23,6 +23,13 @@ pub(super) struct Compaction {
 }
 
 impl Compaction {
+    /// Notes that `segments` are no more.
+    pub fn forget(&mut self, segments: &[u32]) {
+        for number in segments {
+            self.passed.remove(number);
+        }
+    }
+
     /// The segment under way, or the next victim, and where to go on in it.
     pub fn next(
         &self,

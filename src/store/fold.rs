@@ -60,12 +60,12 @@ impl Fold {
     }
 
     /// Writes everything in one transaction. Removes up to `removals_max` rows of deleted or trimmed streams on the way, and goes
-    /// on with the compaction.
+    /// on with the compaction. If it fails, nothing of that has happened.
     pub fn write(
         self,
         store: &ChunkStore,
         removals_max: usize,
-        compaction: &mut Compaction,
+        mut compaction: Compaction,
     ) -> Result<Written, StoreError> {
         let _writing = store.writing.lock();
         let write = store.begin_write()?;
@@ -78,10 +78,10 @@ impl Fold {
             }
             tables.collect_garbage()?;
             tables.trim_leftovers()?;
-            tables.chunks.compact(compaction)?;
+            tables.chunks.compact(&mut compaction)?;
             dead = tables.chunks.finish()?;
             // By the accounts as they are now: what this fold removed may have made a victim.
-            leftovers = tables.has_leftovers(compaction)?;
+            leftovers = tables.has_leftovers(&compaction)?;
             let mut facts = write.open_table(FACTS).map_err(failed)?;
             let at_least = |value: u64, old: Option<u64>| value.max(old.unwrap_or(0));
             for (fact, value) in [
@@ -95,7 +95,12 @@ impl Fold {
         }
         write.commit().map_err(failed)?;
         store.segments.remove(&dead)?;
-        Ok(Written { names, leftovers })
+        compaction.forget(&dead);
+        Ok(Written {
+            names,
+            leftovers,
+            compaction,
+        })
     }
 }
 
@@ -106,6 +111,8 @@ pub(super) struct Written {
     pub names: Vec<StreamName>,
     /// There is more to remove or to move.
     pub leftovers: bool,
+    /// How far that is.
+    pub compaction: Compaction,
 }
 
 /// The tables of the write transaction.

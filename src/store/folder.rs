@@ -5,7 +5,7 @@
 //! each fold; then the hot tails let go of them, and streams nobody uses leave memory.
 //!
 //! Invariants: rows are folded in order, each once, since the watermark commits with them; a row leaves memory only after
-//! the fold that holds it is durable. A failed fold is a sticky fault, like a failed commit.
+//! the fold that holds it is durable. A fold without room is tried again, any other failure is a sticky fault, like that of a commit.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -191,8 +191,9 @@ impl Folder {
             }
             folded.last_row = rows.last().map_or(self.held.last_row, |last| last.number);
             let removals_max = self.shared.options.removals_per_fold;
-            let written = fold.write(chunks, removals_max, &mut self.compaction)?;
-            (folded.streams, self.leftovers) = (written.names, written.leftovers);
+            let written = fold.write(chunks, removals_max, self.compaction.clone())?;
+            folded.streams = written.names;
+            (self.leftovers, self.compaction) = (written.leftovers, written.compaction);
             self.shared
                 .watermark
                 .fetch_max(folded.last_row, Ordering::AcqRel);

@@ -1,7 +1,7 @@
 //! Retention against real runs: where [`crate::rules::retention`] gets the records to judge.
 //!
 //! Trimming looks at what is durable only: in memory if the earliest record is still there, else in the store, a few streams
-//! per commit. What a commit could not trim yet is asked again by the next one.
+//! per commit. What a commit could not trim yet is asked for again once it is published.
 
 use super::error::StoreError;
 use super::shared::Shared;
@@ -23,7 +23,7 @@ pub(super) fn trim_point(
     now: Timestamp,
     cold_trims_left: &mut usize,
 ) -> Option<Position> {
-    if state.options.retention.is_unlimited() || state.records() == 0 || state.deleted {
+    if !is_limited(state) {
         return None;
     }
     let from = earliest_shown(&stream.live(), state)?;
@@ -70,10 +70,25 @@ fn trim_point_from(
     cold_trim_point(shared, stream, state, from, now)
 }
 
+/// Whether a stream that has just been published may be left with more than it is to keep, and nobody would ask again: its
+/// earliest record is in the store, so that [`trim_hot`] says nothing. The folder may have let go of it since this commit looked.
+pub(super) fn may_be_left(
+    stream: &Stream,
+    live: &Live,
+    state: &StreamState,
+    now: Timestamp,
+) -> bool {
+    let cold = is_limited(state) && !is_hot(live, state.earliest);
+    cold && may_be_due(stream, state, state.earliest, now)
+}
+
+fn is_limited(state: &StreamState) -> bool {
+    !state.options.retention.is_unlimited() && state.records() > 0 && !state.deleted
+}
+
 /// The same over the hot tail of a stream that has just been published; `None` unless its earliest record is there.
 pub(super) fn trim_hot(live: &Live, state: &StreamState, now: Timestamp) -> Option<Position> {
-    let limited = !state.options.retention.is_unlimited() && state.records() > 0 && !state.deleted;
-    let hot = limited && is_hot(live, state.earliest);
+    let hot = is_limited(state) && is_hot(live, state.earliest);
     hot.then(|| {
         trim_in(
             state,

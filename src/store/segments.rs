@@ -33,6 +33,9 @@ use super::files::Files;
 /// What segment files are called in errors; each has its number before the end of its name.
 pub const FILE: &str = "chunks-*.seg";
 
+/// The largest that a segment may be asked to get: positions in it have 32 bits, and a fold comes on top.
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
 /// Bytes in front of each chunk.
 pub const CHUNK_HEADER_BYTES: usize = 24;
 
@@ -111,7 +114,7 @@ impl Segments {
     pub fn new(files: Arc<dyn Files>, bytes_max: u64) -> Self {
         Self {
             files,
-            bytes_max,
+            bytes_max: bytes_max.min(SEGMENT_BYTES_MAX),
             open: Mutex::default(),
         }
     }
@@ -211,10 +214,9 @@ impl Segments {
 
     /// Goes on writing segment `number` at `end`.
     pub(super) fn write_from(&self, number: u32, end: u64) -> Result<SegmentWriter, StoreError> {
-        let name = name(number);
-        let fresh = self.files.length(&name).is_err();
-        let file = self.files.create(&name).map_err(failed)?;
-        if fresh {
+        let file = self.files.create(&name(number)).map_err(failed)?;
+        // A file that is there already may be left by a fold that failed before its name was durable.
+        if end == 0 {
             self.files.sync().map_err(failed)?;
         }
         Ok(SegmentWriter {

@@ -228,8 +228,14 @@ impl Files for Disk {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
-        self.length(name)?;
-        self.create(name)
+        let name: Arc<str> = Arc::from(name);
+        // In one step: between a look and a creation the file could be removed.
+        self.alive(|state| {
+            let there = state.contents.contains_key(&name);
+            there.then_some(()).ok_or(io::ErrorKind::NotFound.into())
+        })?;
+        let disk = self.clone();
+        Ok(Box::new(Handle { disk, name }))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
