@@ -1,6 +1,6 @@
 # Developer commands. `make` alone lists them. Each is a plain cargo command underneath.
 
-.PHONY: help test lint doc deny bench instructions figures peers fuzz ci
+.PHONY: help test lint doc deny bench instructions figures peers fuzz soak ci
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/'
@@ -35,5 +35,8 @@ figures: ## every workload that has a goal, with the goal beside the figure (a q
 fuzz: ## fuzz the frame parser for a minute each (needs cargo-fuzz and a nightly toolchain)
 	cd protocol && cargo +nightly fuzz run raw -- -max_total_time=60
 	cd protocol && cargo +nightly fuzz run structured -- -max_total_time=60
+
+soak: ## histories over crashes and broken connections, checked, for ten minutes (SECONDS=n, STREAMKEEPER_SEED=n)
+	STREAMKEEPER_SOAK=$(or $(SECONDS),600) cargo test --test histories every -- --nocapture
 
 ci: lint doc deny test ## what decides whether a change lands
