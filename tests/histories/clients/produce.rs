@@ -69,7 +69,10 @@ impl Stamped {
                     }
                     Outcome::Unknown => broken = true,
                     outcome if is_over(outcome, &mut closed) => return false,
-                    _ => {}
+                    // Behind a batch whose answer was lost; or the stream is being closed.
+                    Outcome::Confirmed { .. } | Outcome::Closed { .. } => {}
+                    // Nothing that a producer in order meets: the checker will say so.
+                    _ => return false,
                 }
             }
             if broken {
