@@ -11,6 +11,7 @@ mod position;
 mod runtime;
 mod serve;
 mod target;
+mod tools;
 mod verbs;
 
 use std::io::{self, Write as _};
@@ -51,6 +52,7 @@ enum Command {
     Ls(verbs::ls::Ls),
     Stat(verbs::stat::Stat),
     Bench(Box<bench::Bench>),
+    Check(tools::check::Check),
     Healthcheck(verbs::healthcheck::Healthcheck),
     Completions(Completions),
 }
@@ -88,6 +90,7 @@ impl Command {
             Self::Stat(command) => runtime::client(command.run()),
             Self::Bench(command) if command.is_lean() => runtime::client(command.run()),
             Self::Bench(command) => runtime::load(command.run()),
+            Self::Check(command) => command.run(),
             Self::Healthcheck(command) => runtime::client(command.run()),
             Self::Completions(command) => command.run(),
         }

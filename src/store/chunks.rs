@@ -207,6 +207,15 @@ impl ChunkStore {
         Ok(false)
     }
 
+    /// Has redb compare every page with its checksum. False if some do not match; the file is then of no more use.
+    pub(super) fn verify_pages(&self) -> Result<bool, StoreError> {
+        match &mut *self.handle.write() {
+            Handle::Open(database) => database.check_integrity().map_err(failed),
+            Handle::Failed => Err(StoreError::Reopening),
+            Handle::Closed => Err(StoreError::Closed),
+        }
+    }
+
     /// Closes the file, so that it can be opened again at once, whoever still holds this handle.
     pub fn close(&self) {
         *self.handle.write() = Handle::Closed;
@@ -220,6 +229,8 @@ impl ChunkStore {
     }
 
     fn reopen_idle(&self) -> Result<(), StoreError> {
+        // A snapshot holds the file that is to be opened anew.
+        self.segments.void_pins();
         let mut handle = self.handle.write();
         if matches!(*handle, Handle::Closed) {
             return Err(StoreError::Closed);
@@ -264,6 +275,11 @@ impl ChunkStore {
 
     /// Watermark and counters.
     pub fn facts(&self) -> Result<Facts, StoreError> {
+        self.moment().map(|(_, facts)| facts)
+    }
+
+    /// The store as it is now, and its facts.
+    pub(super) fn moment(&self) -> Result<(ReadTransaction, Facts), StoreError> {
         let read = self.begin_read()?;
         let facts = read.open_table(FACTS).map_err(failed)?;
         let fact = |name| {
@@ -272,11 +288,12 @@ impl ChunkStore {
                 .map_err(failed)
                 .map(|value| value.map_or(0, |v| v.value()))
         };
-        Ok(Facts {
+        let facts = Facts {
             watermark: fact(WATERMARK)?,
             next_stream_id: fact(NEXT_STREAM_ID)?,
             newest_commit_at: Timestamp(fact(NEWEST_COMMIT_AT)?),
-        })
+        };
+        Ok((read, facts))
     }
 
     /// The stream called `name`, with its producers.

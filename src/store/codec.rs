@@ -25,7 +25,7 @@ use std::sync::Arc;
 use bytes::BufMut;
 use streamkeeper_protocol::WireError;
 
-pub use journal::{Entry, RowBuilder, entries};
+pub use journal::{Entry, RowBuilder, entries, entries_unsealed};
 
 use self::reader::{Reader, put_bytes, put_optional_bytes, put_optional_u64, put_position};
 use crate::rules::{ProducerState, Producers, StreamState};

@@ -96,6 +96,15 @@ pub enum StoreError {
         /// The file that is locked.
         path: PathBuf,
     },
+    /// The data directory was being restored to, and that did not come to its end.
+    #[error(
+        "{} holds half of a backup: its restore did not finish. Empty the directory and restore again",
+        path.display()
+    )]
+    RestoreUnfinished {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The data directory cannot be used.
     #[error("{}: {source}", path.display())]
     Directory {

@@ -221,6 +221,7 @@ impl Folder {
             .released
             .fetch_max(before.last_row, Ordering::AcqRel);
         let mut unfolded = self.shared.unfolded.lock();
+        unfolded.folded();
         unfolded.held_bytes -= before.bytes;
         self.shared
             .metrics

@@ -14,6 +14,7 @@
 
 pub mod frame;
 pub mod ring;
+mod survey;
 
 use std::fmt;
 use std::io;
@@ -26,6 +27,8 @@ use self::frame::{BLOCK, BLOCK_BYTES, FrameHeader, HEAD_BYTES, HEADER_BYTES, Sal
 use self::ring::Ring;
 use super::error::{StoreError, is_lack_of_room};
 use super::files::Files;
+
+pub(super) use self::survey::Surveyed;
 
 /// File name within the data directory.
 pub const FILE: &str = "journal.log";

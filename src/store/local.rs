@@ -17,6 +17,7 @@ use super::files::Files;
 use super::folder::Folder;
 use super::journal::Journal;
 use super::recovery;
+use super::restored;
 use super::shared::{Readiness, Shared, Unfolded};
 use super::timers::{self, Timers};
 use crate::metrics::Metrics;
@@ -184,6 +185,7 @@ fn open_files(
         source,
     };
     files.prepare().map_err(failed)?;
+    restored::refuse_unfinished(&**files)?;
     let chunks = ChunkStore::open(files, options.store_cache_bytes, options.segment_bytes)?;
     let journal = Journal::open(&**files)?;
     files.sync().map_err(failed)?;

@@ -16,6 +16,7 @@
 //! Invariants: durable, then published, then confirmed. A failed commit is sticky: nothing is confirmed after it until the
 //! files are opened again. A fold's rows and its watermark commit together; journal rows go only after.
 
+pub mod check;
 pub mod chunks;
 pub mod codec;
 mod commit;
@@ -28,18 +29,23 @@ mod folder;
 mod forks;
 pub mod journal;
 mod local;
+mod looking;
 mod publish;
 mod recovery;
+mod restored;
 mod retention;
 mod rewind;
 mod room;
 pub mod segments;
 mod shared;
+mod snapshot;
 mod stored_chunks;
 mod timers;
 
 pub use error::StoreError;
 pub use files::{Directory, Files};
 pub use local::{LocalOptions, LocalStore};
+pub use looking::Looking;
 pub use shared::Readiness;
 pub(crate) use shared::touch_interval;
+pub use snapshot::Snapshot;

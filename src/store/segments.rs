@@ -21,9 +21,10 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use redb::StorageBackend;
 
 use super::chunks::ChunkKey;
@@ -41,6 +42,9 @@ pub const CHUNK_HEADER_BYTES: usize = 24;
 
 /// Bytes handed to a file at a time.
 const WRITE_BYTES: usize = 1 << 20;
+
+/// How long holders of pins are waited for.
+const VOID_WAIT: Duration = Duration::from_secs(2);
 
 /// Segments kept open for readers.
 const OPEN_MAX: usize = 64;
@@ -103,6 +107,48 @@ pub struct Segments {
     files: Arc<dyn Files>,
     bytes_max: u64,
     open: Mutex<HashMap<u32, Segment>>,
+    pins: Mutex<Pins>,
+    unpinned: Condvar,
+}
+
+/// Who relies on segments to stay.
+#[derive(Debug, Default)]
+struct Pins {
+    count: usize,
+    /// Pins of an older generation are asked to go.
+    generation: u64,
+    /// Segments that go with the last pin.
+    dead: Vec<u32>,
+}
+
+/// While one is held no segment is removed.
+#[derive(Debug)]
+pub struct Pin<'a> {
+    segments: &'a Segments,
+    generation: u64,
+}
+
+impl Pin<'_> {
+    /// Its holder shall drop it soon.
+    pub fn is_void(&self) -> bool {
+        self.segments.pins.lock().generation != self.generation
+    }
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        let mut pins = self.segments.pins.lock();
+        pins.count -= 1;
+        if pins.count > 0 {
+            return;
+        }
+        let dead = std::mem::take(&mut pins.dead);
+        drop(pins);
+        self.segments.unpinned.notify_all();
+        if let Err(error) = self.segments.remove(&dead) {
+            tracing::warn!(%error, "dead segments stay until the next start");
+        }
+    }
 }
 
 fn failed(source: io::Error) -> StoreError {
@@ -116,7 +162,27 @@ impl Segments {
             files,
             bytes_max: bytes_max.min(SEGMENT_BYTES_MAX),
             open: Mutex::default(),
+            pins: Mutex::default(),
+            unpinned: Condvar::new(),
         }
+    }
+
+    /// Keeps the segments that there are until it is dropped, whatever becomes of their chunks.
+    pub fn pin(&self) -> Pin<'_> {
+        let mut pins = self.pins.lock();
+        pins.count += 1;
+        Pin {
+            segments: self,
+            generation: pins.generation,
+        }
+    }
+
+    /// Asks the holders of pins to drop them, and waits for that a while.
+    pub(super) fn void_pins(&self) {
+        let mut pins = self.pins.lock();
+        pins.generation += 1;
+        let until = Instant::now() + VOID_WAIT;
+        while pins.count > 0 && !self.unpinned.wait_until(&mut pins, until).timed_out() {}
     }
 
     /// The payload at `place`, the chunk of `key`.
@@ -158,8 +224,14 @@ impl Segments {
         Ok(ChunkHeader { key, place })
     }
 
-    /// Removes segments that nothing points to any more.
+    /// Removes segments that nothing points to any more, or has it done by the last [`Pin`].
     pub fn remove(&self, dead: &[u32]) -> Result<(), StoreError> {
+        let mut pins = self.pins.lock();
+        if pins.count > 0 {
+            pins.dead.extend_from_slice(dead);
+            return Ok(());
+        }
+        drop(pins);
         for number in dead {
             self.open.lock().remove(number);
             match self.files.remove(&name(*number)) {

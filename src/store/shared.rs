@@ -67,6 +67,8 @@ impl Readiness {
 pub(crate) struct Unfolded {
     /// Rows the folder has not taken. Committer pushes, folder pops.
     rows: VecDeque<Row>,
+    /// Rows the folder has taken that are not in the store yet, for snapshots. Folder writes.
+    taken: Vec<Row>,
     /// Bytes of those rows.
     pub row_bytes: usize,
     /// What they take in the journal's file, where small commits take more than they hold.
@@ -92,7 +94,19 @@ impl Unfolded {
         let row = self.rows.pop_front()?;
         self.row_bytes -= row.bytes.len();
         self.file_bytes -= row.bytes_in_file();
+        self.taken.push(row.clone());
         Some(row)
+    }
+
+    /// Forgets the rows that the folder has taken: they are in the store.
+    pub fn folded(&mut self) {
+        self.taken = Vec::new();
+    }
+
+    /// The rows past the store's `watermark`, in order.
+    pub fn past(&self, watermark: u64) -> impl Iterator<Item = &Row> {
+        let rows = self.taken.iter().chain(&self.rows);
+        rows.filter(move |row| row.number > watermark)
     }
 
     /// Enough is there for a fold, or the budget is spent: then a fold, even of nothing, makes room.

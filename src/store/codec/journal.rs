@@ -204,8 +204,20 @@ pub fn entries(
     row: &Bytes,
 ) -> Result<impl Iterator<Item = Result<(StreamId, Entry), CodecError>> + use<>, CodecError> {
     let (_, body) = check_seal(row, JOURNAL_VERSION)?;
-    let mut rest = row.slice_ref(body);
-    Ok(std::iter::from_fn(move || {
+    Ok(split_entries(row.slice_ref(body)))
+}
+
+/// What can be made of a row that does not match its checksum: for saying what is lost, never for going on with it.
+pub fn entries_unsealed(
+    row: &Bytes,
+) -> impl Iterator<Item = Result<(StreamId, Entry), CodecError>> + use<> {
+    split_entries(row.slice(SEAL_BYTES.min(row.len())..))
+}
+
+fn split_entries(
+    mut rest: Bytes,
+) -> impl Iterator<Item = Result<(StreamId, Entry), CodecError>> + use<> {
+    std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
@@ -214,7 +226,7 @@ pub fn entries(
             rest.clear();
         }
         Some(entry)
-    }))
+    })
 }
 
 /// Splits the first entry off `rest`.

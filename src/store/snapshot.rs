@@ -1,0 +1,93 @@
+//! One moment of a store, held still while appends go on: for whoever copies it or checks it.
+//!
+//! A read transaction of `store.redb`, the segments it points to, which are not removed meanwhile, and the journal rows past its
+//! watermark. Together they are everything that was confirmed when the snapshot was taken.
+//!
+//! Invariants: the rows follow the watermark without a gap. What it costs: the rows stay in memory until they are let go of
+//! ([`Snapshot::take_rows`]), dead segments and pages stay on disk as long as it lives. Whoever holds one looks at
+//! [`Snapshot::ended`] now and then, and lets go when it says so.
+
+use redb::ReadTransaction;
+
+use super::chunks::{ChunkStore, Facts};
+use super::error::StoreError;
+use super::journal::{Journal, Row};
+use super::local::LocalStore;
+use super::segments::{Pin, Segments};
+use super::shared::Shared;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Snapshot<'a> {
+    pub(super) read: ReadTransaction,
+    pub(super) facts: Facts,
+    pub(super) segments: &'a Segments,
+    rows: Vec<Row>,
+    pin: Pin<'a>,
+    /// Of a running store.
+    shared: Option<&'a Shared>,
+}
+
+impl<'a> Snapshot<'a> {
+    /// Of a store without a running engine, and the rows that its journal holds past the watermark.
+    pub(super) fn at_rest(
+        chunks: &'a ChunkStore,
+        journal: Option<&mut Journal>,
+    ) -> Result<Self, StoreError> {
+        let pin = chunks.segments.pin();
+        let (read, facts) = chunks.moment()?;
+        let mut rows = Vec::new();
+        if let Some(journal) = journal {
+            journal.replay(facts.watermark, |row| {
+                rows.push(row);
+                Ok(())
+            })?;
+        }
+        Ok(Self {
+            read,
+            facts,
+            segments: &chunks.segments,
+            rows,
+            pin,
+            shared: None,
+        })
+    }
+
+    /// The rows past the watermark, in order; they are the caller's from now on.
+    pub(super) fn take_rows(&mut self) -> Vec<Row> {
+        std::mem::take(&mut self.rows)
+    }
+
+    /// Why it must be let go of now, if it must.
+    pub(super) fn ended(&self) -> Option<StoreError> {
+        let stopping = self.shared.is_some_and(Shared::is_stopping);
+        (stopping || self.pin.is_void()).then_some(StoreError::Closed)
+    }
+}
+
+impl LocalStore {
+    /// This moment of the store; `None` of one that keeps everything in memory.
+    pub fn snapshot(&self) -> Result<Option<Snapshot<'_>>, StoreError> {
+        let shared = &*self.shared;
+        let Some(chunks) = &shared.chunks else {
+            return Ok(None);
+        };
+        // A handle that failed is opened anew now, and not under the lock.
+        chunks.facts()?;
+        let pin = chunks.segments.pin();
+        // While the lock is held no row comes in, and none that is being folded is forgotten. A fold may become durable
+        // meanwhile: the watermark says which rows it held.
+        let unfolded = shared.unfolded.lock();
+        let (read, facts) = chunks.moment()?;
+        let rows = unfolded.past(facts.watermark).cloned().collect();
+        drop(unfolded);
+        Ok(Some(Snapshot {
+            read,
+            facts,
+            segments: &chunks.segments,
+            rows,
+            pin,
+            shared: Some(shared),
+        }))
+    }
+}
