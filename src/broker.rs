@@ -25,6 +25,7 @@ mod listing;
 mod options;
 mod put;
 mod reading;
+mod tools;
 
 use std::future::Future;
 use std::sync::Arc;

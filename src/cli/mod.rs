@@ -53,6 +53,8 @@ enum Command {
     Stat(verbs::stat::Stat),
     Bench(Box<bench::Bench>),
     Check(tools::check::Check),
+    Backup(tools::backup::Backup),
+    Restore(tools::restore::Restore),
     Healthcheck(verbs::healthcheck::Healthcheck),
     Completions(Completions),
 }
@@ -91,6 +93,8 @@ impl Command {
             Self::Bench(command) if command.is_lean() => runtime::client(command.run()),
             Self::Bench(command) => runtime::load(command.run()),
             Self::Check(command) => command.run(),
+            Self::Backup(command) => command.run(),
+            Self::Restore(command) => command.run(),
             Self::Healthcheck(command) => runtime::client(command.run()),
             Self::Completions(command) => command.run(),
         }

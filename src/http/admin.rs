@@ -29,7 +29,7 @@ const INDEX: &str = concat!(
     "Streamkeeper ",
     env!("CARGO_PKG_VERSION"),
     "\n\n/v1/stream/NAME  streams, by the Durable Streams protocol\n/livez    is the process alive\n/readyz   does the broker serve (?verbose for JSON)\n/metrics  \
-     for Prometheus\n",
+     for Prometheus\n/tools/check, /tools/backup  for `streamkeeper check` and `backup`\n",
 );
 
 /// What the routes look at. Cheap to clone.

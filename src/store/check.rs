@@ -16,6 +16,7 @@ mod forks;
 mod rows;
 mod walk;
 
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -41,11 +42,15 @@ pub(super) const CACHE_BYTES: usize = 64 << 20;
 /// Segments are not written to by a check.
 const SEGMENT_BYTES: u64 = 0;
 
-/// Checks the directory at `path`, which no broker has open. `each` is told of everything that is found, as it is found.
+/// Checks the directory at `path`, which no broker has open. `each` is told of everything that is found, as it is found, and may
+/// end the check.
 ///
 /// # Errors
 /// If it could not be checked: it is in use, is not there, or cannot be read. What is damaged is no error, but found.
-pub fn offline(path: &Path, each: &mut dyn FnMut(Event)) -> Result<Report, StoreError> {
+pub fn offline(
+    path: &Path,
+    each: &mut dyn FnMut(Event) -> ControlFlow<()>,
+) -> Result<Report, StoreError> {
     let files: Arc<dyn Files> = Arc::new(Looking::at(path));
     restored::refuse_unfinished(&*files)?;
     let mut findings = Findings::new(each, None);
@@ -57,8 +62,11 @@ pub fn offline(path: &Path, each: &mut dyn FnMut(Event)) -> Result<Report, Store
 /// Checks a store that serves. It rests as long as it works.
 ///
 /// # Errors
-/// As [`offline`]; [`StoreError::Closed`] if the store is closed meanwhile.
-pub fn running(store: &LocalStore, each: &mut dyn FnMut(Event)) -> Result<Report, StoreError> {
+/// As [`offline`]; [`StoreError::Closed`] if the store is closed meanwhile, or `each` ends it.
+pub fn running(
+    store: &LocalStore,
+    each: &mut dyn FnMut(Event) -> ControlFlow<()>,
+) -> Result<Report, StoreError> {
     let Some(mut snapshot) = store.snapshot()? else {
         return Ok(Report::default());
     };

@@ -16,6 +16,7 @@
 //! Invariants: durable, then published, then confirmed. A failed commit is sticky: nothing is confirmed after it until the
 //! files are opened again. A fold's rows and its watermark commit together; journal rows go only after.
 
+pub mod backup;
 pub mod check;
 pub mod chunks;
 pub mod codec;
@@ -48,4 +49,4 @@ pub use local::{LocalOptions, LocalStore};
 pub use looking::Looking;
 pub use shared::Readiness;
 pub(crate) use shared::touch_interval;
-pub use snapshot::Snapshot;
+pub use snapshot::{Lease, Snapshot};

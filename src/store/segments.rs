@@ -177,6 +177,11 @@ impl Segments {
         }
     }
 
+    /// Changes when the holders of pins are asked to drop them.
+    pub(super) fn generation(&self) -> u64 {
+        self.pins.lock().generation
+    }
+
     /// Asks the holders of pins to drop them, and waits for that a while.
     pub(super) fn void_pins(&self) {
         let mut pins = self.pins.lock();

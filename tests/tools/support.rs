@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use streamkeeper::broker::{Broker, BrokerOptions, PutRequest};
-use streamkeeper::storage::Storage;
+use streamkeeper::storage::{ReadLimits, Storage};
 use streamkeeper::store::chunks::ChunkStore;
 use streamkeeper::store::{Directory, Files};
 use streamkeeper::types::{
-    AppendOptions, CreateOptions, ForkRequest, Offset, ProducerStamp, RecordBlock, Retention, Str,
-    StreamName,
+    AppendOptions, CreateOptions, ForkRequest, Offset, ProducerStamp, RecordBlock, Retention,
+    Start, Str, StreamName,
 };
 use tempfile::TempDir;
 
@@ -131,6 +131,24 @@ pub(crate) async fn fork(broker: &Broker, fork: &str, source: &str) {
     };
     let put = broker.put(&name(fork), request).await;
     assert!(put.is_ok(), "{put:?}");
+}
+
+/// All that a stream shows: its earliest offset, and its records.
+pub(crate) async fn read(broker: &Broker, stream: &str) -> (u64, Vec<Vec<u8>>) {
+    let stream = name(stream);
+    let (mut from, mut first, mut records) = (Start::Beginning, None, Vec::new());
+    loop {
+        let page = broker.read_messages(&stream, from, ReadLimits::default());
+        let page = page.await.expect("it is readable");
+        for message in &page.messages {
+            first.get_or_insert(message.position.offset.0);
+            records.push(message.payload.to_vec());
+        }
+        from = Start::At(page.next.offset);
+        if !page.has_more {
+            return (first.unwrap_or(page.next.offset.0), records);
+        }
+    }
 }
 
 /// A directory as a broker leaves it that was killed: most is in the store, the last appends are in the journal only.
@@ -254,7 +272,18 @@ pub(crate) fn flip_in(file: &Path, pattern: &[u8]) -> usize {
 
 /// The segment files of a directory.
 pub(crate) fn segments(directory: &Path) -> Vec<PathBuf> {
-    let names = files(directory).into_iter().map(|(name, _)| name);
-    let segments = names.filter(|name| name.starts_with("chunks-"));
-    segments.map(|name| directory.join(name)).collect()
+    let entries = fs::read_dir(directory).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("readable").path());
+    let segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "seg");
+    paths.filter(segment).collect()
+}
+
+/// A client for HTTP that is not ours.
+pub(crate) fn http_client() -> reqwest::Client {
+    // For the whole process, if nobody was first.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let client = reqwest::Client::builder().no_proxy().build();
+    client.expect("an HTTP client")
 }

@@ -13,7 +13,7 @@ use crate::cli::failure::Failure;
 use crate::config::{Config, Http};
 use crate::http::admin::Admin;
 use crate::http::streams::{Opening, StreamsFace};
-use crate::http::{HttpServer, Routes, subscriptions};
+use crate::http::{HttpServer, Routes, subscriptions, tools};
 use crate::metrics::Metrics;
 use crate::subscriptions::Subscriptions;
 
@@ -62,7 +62,8 @@ impl HttpPort {
             Arc::clone(&metrics),
             subscriptions::routes(controls),
         );
-        let routes = Routes::new(streams, admin.routes());
+        let tools = options::tools_face(config, Arc::clone(&port.opening));
+        let routes = Routes::new(streams, admin.routes().merge(tools::routes(tools)));
         port.connections = Some(server.connections());
         let options = options::http(config);
         let running = server.run(routes, options, metrics, draining, port.stop.clone());

@@ -8,9 +8,10 @@ use tokio::sync::watch;
 use crate::broker::BrokerOptions;
 use crate::config::{Config, PublicUrl};
 use crate::connection::ConnectionOptions;
-use crate::http::HttpOptions;
 use crate::http::streams::StreamsOptions;
 use crate::http::subscriptions::{Opening, SubscriptionsFace};
+use crate::http::tools::ToolsFace;
+use crate::http::{HttpOptions, streams};
 use crate::metrics::Metrics;
 use crate::rules::RuleLimits;
 use crate::server::ServerOptions;
@@ -84,6 +85,11 @@ pub(super) fn subscriptions_face(config: &Config, opening: Opening) -> Subscript
         PublicUrl::At(root) => Some(root.as_str()),
     };
     SubscriptionsFace::new(opening, tokens(config), public_url)
+}
+
+/// The routes by which the broker that `opening` will hold is asked to check or copy its data.
+pub(super) fn tools_face(config: &Config, opening: streams::Opening) -> ToolsFace {
+    ToolsFace::new(opening, tokens(config))
 }
 
 pub(super) fn broker(

@@ -3,10 +3,14 @@
 //! Exit code 0 means whole, 1 that there are problems, 2 that it could not be checked.
 
 use std::fmt;
+use std::io::{BufRead as _, BufReader, Read};
+use std::ops::ControlFlow;
 
 use clap::Args;
+use serde::Deserialize;
 use serde_json::json;
 
+use super::remote::Remote;
 use super::{Data, not_done};
 use crate::cli::failure::{Code, Failure};
 use crate::cli::output::Output;
@@ -20,6 +24,9 @@ pub(in crate::cli) struct Check {
     #[command(flatten)]
     data: Data,
 
+    #[command(flatten)]
+    remote: Remote,
+
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
@@ -28,6 +35,10 @@ pub(in crate::cli) struct Check {
 impl Check {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
         let mut told = Told::new(self.json);
+        if let Some(url) = &self.remote.url {
+            let listen = move |from: &mut dyn Read| listen(from, told);
+            return self.remote.ask(url, "check", listen)?;
+        }
         let report = check::offline(&self.data.path, &mut |event| told.event(event))
             .map_err(|error| not_done("cannot check", &error))?;
         told.end(&report)
@@ -38,7 +49,7 @@ impl Check {
 #[derive(Debug)]
 pub(super) struct Told {
     output: Output,
-    /// The first failure to write; what follows it is not written.
+    /// What kept it from being written.
     failed: Option<Failure>,
 }
 
@@ -51,10 +62,7 @@ impl Told {
     }
 
     /// Prints one finding. Progress is only for programs.
-    pub(super) fn event(&mut self, event: Event) {
-        if self.failed.is_some() {
-            return;
-        }
+    pub(super) fn event(&mut self, event: Event) -> ControlFlow<()> {
         let output = &mut self.output;
         let told = match event {
             event if output.is_json() => output.object(&event),
@@ -63,6 +71,10 @@ impl Told {
             Event::Progress(_) => Ok(()),
         };
         self.failed = told.and_then(|()| self.output.flush()).err();
+        match self.failed {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        }
     }
 
     /// Prints the report, and ends the command as it says.
@@ -98,6 +110,40 @@ impl Told {
             code: Code::Refused,
         })
     }
+}
+
+/// A line of a broker's answer.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Said {
+    Progress(Report),
+    Problem(Problem),
+    Note(String),
+    Report(Report),
+    Failed(String),
+}
+
+/// Passes on what a broker finds.
+fn listen(from: &mut dyn Read, mut told: Told) -> Result<(), Failure> {
+    let unfinished = |why: &str| Failure::Other {
+        message: format!("the check was not finished: {why}"),
+        code: Code::Usage,
+    };
+    for line in BufReader::new(from).lines() {
+        let line = line.map_err(|error| unfinished(&error.to_string()))?;
+        let said = serde_json::from_str(&line).map_err(|error| unfinished(&error.to_string()))?;
+        let event = match said {
+            Said::Progress(report) => Event::Progress(report),
+            Said::Problem(problem) => Event::Problem(problem),
+            Said::Note(note) => Event::Note(note),
+            Said::Report(report) => return told.end(&report),
+            Said::Failed(why) => return Err(unfinished(&why)),
+        };
+        if told.event(event).is_break() {
+            return told.end(&Report::default());
+        }
+    }
+    Err(unfinished("the broker broke off"))
 }
 
 /// A problem as a line for people.

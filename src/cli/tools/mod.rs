@@ -2,7 +2,10 @@
 //!
 //! Each works on a data directory that no broker has open, and those that can also on a running broker, through its HTTP port.
 
+pub(super) mod backup;
 pub(super) mod check;
+mod remote;
+pub(super) mod restore;
 
 use std::path::PathBuf;
 
@@ -10,6 +13,7 @@ use clap::Args;
 
 use super::failure::{Code, Failure};
 use crate::store::StoreError;
+use crate::store::backup::BackupError;
 
 /// The data directory to work on.
 #[derive(Debug, Args)]
@@ -22,6 +26,18 @@ pub(super) struct Data {
         default_value = "./streamkeeper-data"
     )]
     pub(super) path: PathBuf,
+}
+
+/// There is no backup, or it could not be put back.
+fn not_backed_up(error: &BackupError) -> Failure {
+    match error {
+        BackupError::Store(error) => not_done("no backup", error),
+        // What reads our stdout may say itself why it ended; for a backup that is a failure all the same.
+        other => Failure::Other {
+            message: other.to_string(),
+            code: Code::Broken,
+        },
+    }
 }
 
 /// A tool could not do its work.

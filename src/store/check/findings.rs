@@ -1,5 +1,7 @@
 //! What a check tells of: problems as they are found, how far it is, and the report at its end.
 
+use std::ops::ControlFlow;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::error::StoreError;
@@ -92,16 +94,18 @@ pub enum Event {
 
 /// Whom a check tells, and what it has counted.
 pub(super) struct Findings<'a> {
-    each: &'a mut dyn FnMut(Event),
+    each: &'a mut dyn FnMut(Event) -> ControlFlow<()>,
+    stopped: bool,
     pub counted: Report,
     rest: Option<Rest>,
     said_at: u64,
 }
 
 impl<'a> Findings<'a> {
-    pub fn new(each: &'a mut dyn FnMut(Event), rest: Option<Rest>) -> Self {
+    pub fn new(each: &'a mut dyn FnMut(Event) -> ControlFlow<()>, rest: Option<Rest>) -> Self {
         Self {
             each,
+            stopped: false,
             counted: Report::default(),
             rest,
             said_at: 0,
@@ -112,13 +116,13 @@ impl<'a> Findings<'a> {
     pub fn problem(&mut self, problem: Problem) {
         self.counted.problems += 1;
         if self.counted.problems <= PROBLEMS_MAX {
-            (self.each)(Event::Problem(problem));
+            self.tell(Event::Problem(problem));
         }
     }
 
     /// Tells of what is no problem.
     pub fn note(&mut self, note: String) {
-        (self.each)(Event::Note(note));
+        self.tell(Event::Note(note));
     }
 
     /// Takes a failure for what it says of the files, unless it says that they could not be looked at.
@@ -141,12 +145,19 @@ impl<'a> Findings<'a> {
     pub fn pause(&mut self, snapshot: &Snapshot<'_>) -> Result<(), StoreError> {
         if self.counted.bytes - self.said_at >= PROGRESS_BYTES {
             self.said_at = self.counted.bytes;
-            (self.each)(Event::Progress(self.counted));
+            self.tell(Event::Progress(self.counted));
         }
         if let Some(rest) = &mut self.rest {
             rest.rest();
         }
+        if self.stopped {
+            return Err(StoreError::Closed);
+        }
         snapshot.ended().map_or(Ok(()), Err)
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.stopped |= (self.each)(event).is_break();
     }
 
     /// What was gone through.
