@@ -32,9 +32,12 @@ instructions: ## count the instructions of the hot paths and write the new basel
 figures: ## every workload that has a goal, with the goal beside the figure (a quarter of an hour)
 	cargo run --release --bin streamkeeper -- bench all
 
-fuzz: ## fuzz the frame parser for a minute each (needs cargo-fuzz and a nightly toolchain)
-	cd protocol && cargo +nightly fuzz run raw -- -max_total_time=60
-	cd protocol && cargo +nightly fuzz run structured -- -max_total_time=60
+fuzz: ## fuzz sessions, HTTP and mangled files for a minute each (SECONDS=n); frames too, where cargo-fuzz and a nightly toolchain are
+	STREAMKEEPER_SOAK=$(or $(SECONDS),60) cargo test --test fuzz -- --nocapture --test-threads 1
+	@if cargo +nightly fuzz --version >/dev/null 2>&1; then \
+	cd protocol && cargo +nightly fuzz run raw -- -max_total_time=$(or $(SECONDS),60) && \
+	cargo +nightly fuzz run structured -- -max_total_time=$(or $(SECONDS),60); \
+	else echo "cargo-fuzz and a nightly toolchain are not installed: frames are not fuzzed further"; fi
 
 soak: ## histories over crashes and broken connections, checked, for ten minutes (SECONDS=n, STREAMKEEPER_SEED=n)
 	STREAMKEEPER_SOAK=$(or $(SECONDS),600) cargo test --test histories every -- --nocapture

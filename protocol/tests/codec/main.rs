@@ -9,6 +9,7 @@
     reason = "a test that meets the unexpected fails, in its own functions too"
 )]
 
+mod corpus;
 mod cutting;
 mod fields;
 mod hostile;

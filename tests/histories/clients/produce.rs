@@ -84,6 +84,10 @@ impl Stamped {
                 self.take_over(client).await;
             }
             self.peer.pause(0, 3).await;
+            // One of the two rests until what the broker knows of it has been folded: after a crash no journal row tells.
+            if self.next.producer == 1 && self.peer.random.chance(5) {
+                self.peer.pause(300, 600).await;
+            }
         }
     }
 
