@@ -7,8 +7,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use axum::Router;
+use streamkeeper::broker::{Broker, BrokerOptions};
 use streamkeeper::http::admin::Admin;
-use streamkeeper::http::streams::{StreamsFace, StreamsOptions};
+use streamkeeper::http::streams::{Opening, StreamsFace, StreamsOptions};
 use streamkeeper::http::{HttpOptions, HttpServer, Routes};
 use streamkeeper::metrics::Metrics;
 use streamkeeper::store::Readiness;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 struct Http {
     address: SocketAddr,
     readiness: watch::Sender<Readiness>,
+    opening: Opening,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<()>,
@@ -32,9 +34,10 @@ async fn start() -> Http {
     let http = HttpServer::bind("127.0.0.1:0").await.expect("a free port");
     let address = http.address();
     let stop = CancellationToken::new();
-    let admin = Admin::new(seen, Arc::clone(&metrics), exporter);
+    let opening = Opening::default();
+    let admin = Admin::new(seen, Arc::clone(&opening), Arc::clone(&metrics), exporter);
     let streams = StreamsFace::new(
-        Arc::default(),
+        Arc::clone(&opening),
         StreamsOptions::default(),
         CancellationToken::new(),
         Arc::clone(&metrics),
@@ -54,6 +57,7 @@ async fn start() -> Http {
     Http {
         address,
         readiness,
+        opening,
         metrics,
         stop,
         served,
@@ -61,6 +65,15 @@ async fn start() -> Http {
 }
 
 impl Http {
+    /// What a broker process does once its subscriptions are read.
+    async fn open(&self) -> Broker {
+        let directory = tempfile::tempdir().expect("a directory");
+        let broker = Broker::open(BrokerOptions::in_directory(directory.path())).await;
+        let broker = broker.expect("it opens");
+        self.opening.set(broker.clone()).expect("opened once");
+        broker
+    }
+
     /// The whole response to `GET path` as text.
     async fn get(&self, path: &str, header: &str) -> String {
         let request =
@@ -84,6 +97,7 @@ impl Http {
 #[tokio::test]
 async fn readyz_says_which_state_and_why() {
     let http = start().await;
+    http.open().await;
     for (state, status, text) in [
         (None, "503", "starting: replaying the journal\n"),
         (Some(Readiness::Ready), "200", "ready\n"),
@@ -118,6 +132,23 @@ async fn readyz_says_which_state_and_why() {
 }
 
 #[tokio::test]
+async fn a_store_that_is_ready_is_starting_until_the_streams_are_served() {
+    let http = start().await;
+    http.readiness.send_replace(Readiness::Ready);
+    let response = http.get("/readyz", "").await;
+    assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
+    assert!(
+        response.ends_with("starting: reading the subscriptions\n"),
+        "{response}"
+    );
+    http.open().await;
+    let response = http.get("/readyz", "").await;
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    let served = http.get("/v1/stream/a", "").await;
+    assert!(served.starts_with("HTTP/1.1 404 "), "{served}");
+}
+
+#[tokio::test]
 async fn probes_answer_in_json_when_asked() {
     let http = start().await;
     for (path, header) in [
@@ -144,6 +175,7 @@ async fn metrics_are_served_as_prometheus_text_with_the_state_of_readiness() {
         "{response}"
     );
     assert!(response.contains("\nstreamkeeper_ready 0\n"), "{response}");
+    http.open().await;
     http.readiness.send_replace(Readiness::Ready);
     assert!(
         http.get("/metrics", "")

@@ -23,7 +23,6 @@ use super::failure::{Code, Failure};
 use super::output::Output;
 use crate::broker::{Broker, OpenError};
 use crate::config::{Config, Layers};
-use crate::http::admin::Admin;
 use crate::metrics::Metrics;
 use crate::server::{Drained, Server};
 use crate::store::{Readiness, StoreError};
@@ -72,9 +71,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let readiness = watch::Sender::new(Readiness::Starting {
         reason: "opening the store".into(),
     });
-    let admin = Admin::new(readiness.subscribe(), Arc::clone(&metrics), exporter);
     let shutdown = CancellationToken::new();
-    let http = HttpPort::start(&config, admin, Arc::clone(&metrics), shutdown.clone()).await?;
+    let metering = (Arc::clone(&metrics), exporter);
+    let http = HttpPort::start(&config, readiness.subscribe(), metering, shutdown.clone()).await?;
 
     let server = Server::bind(options::server(&config))
         .await

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `/` | this list, as text |
 //! | `/livez` | 200 while the process runs; a faulted store does not make it fail, for reads still work |
-//! | `/readyz` | 200 `ready`, or 503 with the state and its reason: `starting`, `draining`, `faulted` |
+//! | `/readyz` | 200 `ready`, or 503 with the state and its reason: `starting`, `draining`, `full`, `faulted` |
 //! | `/metrics` | all metrics in the text format of Prometheus |
 //!
 //! The probes answer in JSON if asked with `Accept: application/json` or `?verbose`.
@@ -19,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::watch;
 
+use super::streams::Opening;
 use crate::metrics::{Exporter, Metrics};
 use crate::store::Readiness;
 
@@ -36,21 +37,35 @@ const INDEX: &str = concat!(
 #[derive(Clone, Debug)]
 pub struct Admin {
     readiness: watch::Receiver<Readiness>,
+    opening: Opening,
     metrics: Arc<Metrics>,
     exporter: Exporter,
 }
 
 impl Admin {
-    /// Routes that report `readiness` and render `exporter`; its gauge of readiness is set at each scrape.
+    /// Routes that report `readiness` and render `exporter`; its gauge of readiness is set at each scrape. The store may be ready before
+    /// the streams are served: until `opening` is set, that is no more than `starting`.
     pub fn new(
         readiness: watch::Receiver<Readiness>,
+        opening: Opening,
         metrics: Arc<Metrics>,
         exporter: Exporter,
     ) -> Self {
         Self {
             readiness,
+            opening,
             metrics,
             exporter,
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        let readiness = self.readiness.borrow().clone();
+        match readiness {
+            Readiness::Ready if self.opening.get().is_none() => Readiness::Starting {
+                reason: "reading the subscriptions".into(),
+            },
+            other => other,
         }
     }
 
@@ -83,7 +98,7 @@ async fn ready(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let readiness = admin.readiness.borrow().clone();
+    let readiness = admin.readiness();
     let status = match readiness {
         Readiness::Ready => StatusCode::OK,
         _ => StatusCode::SERVICE_UNAVAILABLE,
@@ -104,7 +119,7 @@ async fn ready(
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
-    let ready = *admin.readiness.borrow() == Readiness::Ready;
+    let ready = admin.readiness() == Readiness::Ready;
     admin.metrics.ready.set(u64::from(ready));
     answer(
         StatusCode::OK,

@@ -122,38 +122,46 @@ impl Folder {
         chunks: &ChunkStore,
         mut rows: Vec<Row>,
     ) -> Result<bool, StoreError> {
-        let mut tries = 0;
+        let mut again = false;
+        let mut stale = 0;
         loop {
-            let Err(error) = self.fold(chunks, &rows) else {
+            let opened = if again {
+                self.open_again(chunks, &mut rows)
+            } else {
+                Ok(())
+            };
+            let Err(error) = opened.and_then(|()| self.fold(chunks, &rows)) else {
                 self.stuck(None);
                 return Ok(true);
             };
-            tries += 1;
-            let full = error.is_lack_of_room();
+            again = true;
             // A reader's failure makes the handle useless for a fold as well.
-            let again = full || (error.is_stale_handle() && tries < STALE_TRIES);
-            if !again {
-                return Err(error);
-            }
-            if full {
-                tracing::warn!(%error, "no room to fold; it is tried again");
-                self.stuck(Some(error.to_string()));
-                if self.pause() {
-                    return Ok(false);
-                }
-            }
-            if let Err(error) = chunks.reopen() {
-                tracing::warn!(%error, "the store cannot be opened again");
+            if error.is_stale_handle() && stale < STALE_TRIES {
+                stale += 1;
                 continue;
             }
-            // The transaction may be there all the same.
-            let watermark = chunks.facts()?.watermark;
-            let bytes = |rows: &[Row]| rows.iter().map(|row| row.bytes.len()).sum::<usize>();
-            let before = bytes(&rows);
-            rows.retain(|row| row.number > watermark);
-            self.shared.watermark.fetch_max(watermark, Ordering::AcqRel);
-            self.shared.unfolded.lock().held_bytes -= before - bytes(&rows);
+            stale = 0;
+            if !error.is_lack_of_room() {
+                return Err(error);
+            }
+            tracing::warn!(%error, "no room to fold; it is tried again");
+            self.stuck(Some(error.to_string()));
+            if self.pause() {
+                return Ok(false);
+            }
         }
+    }
+
+    /// Opens the store anew after a fold failed, which may need room itself, and drops those of `rows` that are in it all the same.
+    fn open_again(&self, chunks: &ChunkStore, rows: &mut Vec<Row>) -> Result<(), StoreError> {
+        chunks.reopen()?;
+        let watermark = chunks.facts()?.watermark;
+        let bytes = |rows: &[Row]| rows.iter().map(|row| row.bytes.len()).sum::<usize>();
+        let before = bytes(rows);
+        rows.retain(|row| row.number > watermark);
+        self.shared.watermark.fetch_max(watermark, Ordering::AcqRel);
+        self.shared.unfolded.lock().held_bytes -= before - bytes(rows);
+        Ok(())
     }
 
     /// Tells the committer why rows are not folded, or that they are.

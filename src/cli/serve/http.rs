@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,7 +15,8 @@ use crate::config::{Config, Http};
 use crate::http::admin::Admin;
 use crate::http::streams::{Opening, StreamsFace};
 use crate::http::{HttpServer, Routes, subscriptions, tools};
-use crate::metrics::Metrics;
+use crate::metrics::{Exporter, Metrics};
+use crate::store::Readiness;
 use crate::subscriptions::Subscriptions;
 
 /// How long the last probes may take.
@@ -35,8 +37,8 @@ impl HttpPort {
     /// Binds and serves, if the configuration asks for it. Once `draining` is cancelled, no reader waits any more.
     pub(super) async fn start(
         config: &Config,
-        admin: Admin,
-        metrics: Arc<Metrics>,
+        readiness: watch::Receiver<Readiness>,
+        (metrics, exporter): (Arc<Metrics>, Exporter),
         draining: CancellationToken,
     ) -> Result<Self, Failure> {
         let mut port = Self {
@@ -62,8 +64,10 @@ impl HttpPort {
             Arc::clone(&metrics),
             subscriptions::routes(controls),
         );
+        let opening = Arc::clone(&port.opening);
+        let admin = Admin::new(readiness, opening, Arc::clone(&metrics), exporter).routes();
         let tools = options::tools_face(config, Arc::clone(&port.opening));
-        let routes = Routes::new(streams, admin.routes().merge(tools::routes(tools)));
+        let routes = Routes::new(streams, admin.merge(tools::routes(tools)));
         port.connections = Some(server.connections());
         let options = options::http(config);
         let running = server.run(routes, options, metrics, draining, port.stop.clone());
@@ -73,9 +77,9 @@ impl HttpPort {
 
     /// Serves streams and subscriptions from now on.
     pub(super) fn open(&self, broker: &Broker, subscriptions: Subscriptions) {
-        // Opened once per process; a second broker could only be the same one.
-        drop(self.opening.set(broker.clone()));
+        // Opened once per process; a second broker could only be the same one. The streams last: they make the broker ready.
         drop(self.subscriptions.set(subscriptions));
+        drop(self.opening.set(broker.clone()));
     }
 
     /// Waits for the drain to begin, and then up to `grace` for the connections there were: each ends after the answer it is
