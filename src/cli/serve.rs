@@ -32,6 +32,10 @@ use http::HttpPort;
 use owner::Owner;
 use signals::Signals;
 
+/// Tasks that a thread of the runtime runs before it looks whether sockets are ready: an append is not to wait for many readers to be
+/// written to.
+const TASKS_BETWEEN_LOOKS: u32 = 8;
+
 /// Run the broker
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -55,6 +59,7 @@ impl Serve {
         logging::start(&config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
+            .event_interval(TASKS_BETWEEN_LOOKS)
             .thread_name("streamkeeper")
             .build()
             .map_err(|error| Failure::io("starting the runtime", error))?;
