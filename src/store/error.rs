@@ -136,6 +136,15 @@ impl StoreError {
         }
     }
 
+    /// True if a segment is not what was written: trying again does not help, and whatever does not lie in it is as good as before.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::CorruptChunk { .. } | Self::SegmentGone { .. } => true,
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::UnexpectedEof,
+            _ => false,
+        }
+    }
+
     /// True if the handle of the redb file is of no more use: an operation before this one failed, or it is just being opened again.
     pub(super) fn is_stale_handle(&self) -> bool {
         match self {

@@ -104,6 +104,17 @@ impl Fold {
     }
 }
 
+/// What was read, or nothing if it is damaged: it stays as it is, for its readers to be told, and everybody else goes on.
+fn if_whole<T>(read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(error) if error.is_damage() => {
+            tracing::error!(%error, "a chunk cannot be read; the fold goes on without it");
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
 /// What a fold did.
 #[derive(Debug)]
 pub(super) struct Written {
@@ -276,19 +287,17 @@ impl<'txn> Tables<'txn> {
     /// Commit time of the earliest record.
     fn commit_time(&self, state: &StreamState) -> Result<Option<Timestamp>, StoreError> {
         let earliest = state.earliest.offset;
-        let Some((key, bytes)) = self
-            .chunks
-            .last_up_to((state.id.0, earliest.0), usize::MAX)?
-        else {
+        let key = (state.id.0, earliest.0);
+        let Some((key, bytes)) = if_whole(self.chunks.last_up_to(key, usize::MAX))? else {
             return Ok(None);
         };
-        for run in chunks::decode_chunk(key, &bytes) {
-            let header = run?.header;
-            if header.next_offset() > earliest.0 {
-                return Ok(Some(Timestamp(header.committed_at)));
-            }
-        }
-        Ok(None)
+        let mut runs = chunks::decode_chunk(key, &bytes);
+        let run = runs.find(|run| {
+            run.as_ref()
+                .map_or(true, |run| run.header.next_offset() > earliest.0)
+        });
+        let run = if_whole(run.transpose())?;
+        Ok(run.map(|run| Timestamp(run.header.committed_at)))
     }
 
     /// Writes `runs` behind what the stream has, less what nobody reads any more.
@@ -335,9 +344,8 @@ impl<'txn> Tables<'txn> {
 
     /// The stream's last chunk if it is a small one, to be written anew with more in it; else an empty one.
     fn open_chunk(&self, id: StreamId) -> Result<OpenChunk, StoreError> {
-        let last = self
-            .chunks
-            .last_up_to((id.0, u64::MAX), SMALL_CHUNK_BYTES)?;
+        let last = self.chunks.last_up_to((id.0, u64::MAX), SMALL_CHUNK_BYTES);
+        let last = if_whole(last)?;
         Ok(
             last.map_or_else(OpenChunk::default, |(key, bytes)| OpenChunk {
                 first: key.1,

@@ -192,16 +192,7 @@ impl Segments {
 
     /// The payload at `place`, the chunk of `key`.
     pub fn read(&self, key: ChunkKey, place: Place) -> Result<Bytes, StoreError> {
-        let payload = self.read_front(place, place.length as usize)?;
-        if crc32c::crc32c(&payload) == place.checksum {
-            return Ok(Bytes::from(payload));
-        }
-        Err(StoreError::CorruptChunk {
-            file: FILE,
-            stream: key.0,
-            offset: key.1,
-            reason: format!("its checksum does not match (segment {})", place.segment),
-        })
+        whole(key, place, self.read_front(place, place.length as usize))
     }
 
     /// The first `length` bytes at `place`, unchecked.
@@ -305,6 +296,30 @@ impl Segments {
     }
 }
 
+/// What was read at `place`, if it is what was written there.
+fn whole(
+    key: ChunkKey,
+    place: Place,
+    read: Result<Vec<u8>, StoreError>,
+) -> Result<Bytes, StoreError> {
+    let reason = match read {
+        Ok(payload) if crc32c::crc32c(&payload) == place.checksum => {
+            return Ok(Bytes::from(payload));
+        }
+        Ok(_) => "its checksum does not match",
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
+            "the file ends before it does"
+        }
+        Err(error) => return Err(error),
+    };
+    Err(StoreError::CorruptChunk {
+        file: FILE,
+        stream: key.0,
+        offset: key.1,
+        reason: format!("{reason} (segment {})", place.segment),
+    })
+}
+
 fn name(number: u32) -> String {
     format!("chunks-{number:06}.seg")
 }
@@ -360,8 +375,8 @@ impl SegmentWriter {
         })
     }
 
-    /// The payload of a chunk of this segment, written just now or before.
-    pub fn read(&self, place: Place) -> Result<Bytes, StoreError> {
+    /// The payload of the chunk of `key`, which lies in this segment, written just now or before.
+    pub fn read(&self, key: ChunkKey, place: Place) -> Result<Bytes, StoreError> {
         let (position, length) = (u64::from(place.position), place.length as usize);
         let buffered = position.checked_sub(self.written).and_then(|from| {
             self.buffer
@@ -372,8 +387,8 @@ impl SegmentWriter {
             return Ok(Bytes::copy_from_slice(payload));
         }
         let mut payload = vec![0; length];
-        self.file.read(position, &mut payload).map_err(failed)?;
-        Ok(Bytes::from(payload))
+        let read = self.file.read(position, &mut payload).map_err(failed);
+        whole(key, place, read.map(|()| payload))
     }
 
     /// Makes everything durable. Answers the end of the segment.

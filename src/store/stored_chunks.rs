@@ -11,7 +11,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use super::chunks::{CHUNKS, ChunkKey, SEGMENTS, failed};
 use super::compaction::{Compaction, MOVED_BYTES_MAX};
 use super::error::StoreError;
-use super::segments::{ChunkHeader, Place, SegmentWriter, Segments, StoredPlace};
+use super::segments::{ChunkHeader, FILE, Place, SegmentWriter, Segments, StoredPlace};
 use crate::types::StreamId;
 
 /// See the module.
@@ -65,7 +65,7 @@ impl<'txn> StoredChunks<'txn> {
             return Ok(None);
         }
         let bytes = match &self.writer {
-            Some(writer) if writer.number() == place.segment => writer.read(place)?,
+            Some(writer) if writer.number() == place.segment => writer.read(key, place)?,
             _ => self.segments.read(key, place)?,
         };
         Ok(Some((key, bytes)))
@@ -120,25 +120,44 @@ impl<'txn> StoredChunks<'txn> {
         let end = self.account(number)?.map_or(0, |(bytes, _)| bytes);
         let mut moved = 0;
         while position < end && moved < MOVED_BYTES_MAX {
-            let chunk = self.segments.chunk_at(number, position)?;
-            let next = position + chunk.place.bytes_in_file();
-            if next > end {
-                tracing::error!(
-                    segment = number,
-                    position,
-                    "a chunk header is damaged; the segment stays"
-                );
-                position = end;
-                break;
+            match self.move_next(number, position, end) {
+                Ok((next, bytes)) => {
+                    position = next;
+                    moved += bytes;
+                }
+                Err(error) if error.is_damage() => {
+                    tracing::error!(segment = number, position, %error, "a segment is damaged; it stays");
+                    position = end;
+                }
+                Err(error) => return Err(error),
             }
-            moved += self.move_chunk(chunk)?;
-            position = next;
         }
         compaction.at = (position < end).then_some((number, position));
         if compaction.at.is_none() {
             compaction.passed.insert(number);
         }
         Ok(())
+    }
+
+    /// Moves the chunk at `position`, if it is alive. Answers where the next one begins, and how many bytes moved.
+    fn move_next(
+        &mut self,
+        number: u32,
+        position: u64,
+        end: u64,
+    ) -> Result<(u64, u64), StoreError> {
+        let chunk = self.segments.chunk_at(number, position)?;
+        let next = position + chunk.place.bytes_in_file();
+        if next > end {
+            let (stream, offset) = chunk.key;
+            return Err(StoreError::CorruptChunk {
+                file: FILE,
+                stream,
+                offset,
+                reason: format!("its header is damaged (segment {number})"),
+            });
+        }
+        Ok((next, self.move_chunk(chunk)?))
     }
 
     /// Moves a chunk if it is alive. Answers its bytes if so.
