@@ -55,6 +55,7 @@ enum Command {
     Check(tools::check::Check),
     Backup(tools::backup::Backup),
     Restore(tools::restore::Restore),
+    Compact(tools::compact::Compact),
     Healthcheck(verbs::healthcheck::Healthcheck),
     Completions(Completions),
 }
@@ -95,6 +96,7 @@ impl Command {
             Self::Check(command) => command.run(),
             Self::Backup(command) => command.run(),
             Self::Restore(command) => command.run(),
+            Self::Compact(command) => command.run(),
             Self::Healthcheck(command) => runtime::client(command.run()),
             Self::Completions(command) => command.run(),
         }

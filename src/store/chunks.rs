@@ -207,6 +207,27 @@ impl ChunkStore {
         Ok(false)
     }
 
+    /// Whether at least half of the segment that is written to is dead: it is never emptied as long as it is the last one.
+    pub(super) fn last_segment_is_half_dead(&self) -> Result<bool, StoreError> {
+        let read = self.begin_read()?;
+        let accounts = read.open_table(SEGMENTS).map_err(failed)?;
+        let last = accounts.last().map_err(failed)?;
+        let account = last.map(|(_, account)| account.value());
+        Ok(account.is_some_and(|(bytes, dead)| dead > 0 && dead * 2 >= bytes))
+    }
+
+    /// Has redb bring the pages of its file together, and give back the rest. Nobody may be reading.
+    pub(super) fn bring_together(&self) -> Result<(), StoreError> {
+        match &mut *self.handle.write() {
+            Handle::Open(database) => {
+                while database.compact().map_err(failed)? {}
+                Ok(())
+            }
+            Handle::Failed => Err(StoreError::Reopening),
+            Handle::Closed => Err(StoreError::Closed),
+        }
+    }
+
     /// Has redb compare every page with its checksum. False if some do not match; the file is then of no more use.
     pub(super) fn verify_pages(&self) -> Result<bool, StoreError> {
         match &mut *self.handle.write() {
@@ -236,7 +257,12 @@ impl ChunkStore {
             return Err(StoreError::Closed);
         }
         *handle = Handle::Failed;
-        *handle = Handle::Open(Box::new(open_database(&*self.files, self.cache_bytes)?));
+        let database = match open_database(&*self.files, self.cache_bytes) {
+            // By ourselves: somebody has not let go of a snapshot yet.
+            Err(StoreError::Locked { .. }) => return Err(StoreError::Reopening),
+            other => other?,
+        };
+        *handle = Handle::Open(Box::new(database));
         Ok(())
     }
 

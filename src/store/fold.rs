@@ -38,9 +38,18 @@ pub(super) struct Fold {
     last_row: u64,
     next_stream_id: u64,
     newest_commit_at: u64,
+    begins_segment: bool,
 }
 
 impl Fold {
+    /// An empty one whose segment becomes the last one, so that the one before it can be emptied.
+    pub fn into_a_new_segment() -> Self {
+        Self {
+            begins_segment: true,
+            ..Self::default()
+        }
+    }
+
     /// Takes a row in; rows come in order.
     pub fn add(&mut self, row: &Row) -> Result<(), StoreError> {
         let corrupt = |source| StoreError::Corrupt {
@@ -73,6 +82,9 @@ impl Fold {
         let (dead, leftovers);
         {
             let mut tables = Tables::open(&write, &store.segments, removals_max)?;
+            if self.begins_segment {
+                tables.chunks.begin_segment()?;
+            }
             for (id, entries) in self.streams {
                 names.extend(tables.fold_stream(id, entries)?);
             }

@@ -235,6 +235,12 @@ impl Journal {
         Ok(())
     }
 
+    /// Gives all of the file back but its head. Every row must be folded.
+    pub(super) fn empty(self) -> Result<(), StoreError> {
+        self.file.set_len(BLOCK_BYTES).map_err(failed)?;
+        self.file.sync_data().map_err(failed)
+    }
+
     /// Makes sure that there is room for a commit of `bytes` bytes, as far as that can be told without one.
     ///
     /// # Errors

@@ -39,6 +39,7 @@ mod rewind;
 mod room;
 pub mod segments;
 mod shared;
+pub mod shrink;
 mod snapshot;
 mod stored_chunks;
 mod timers;

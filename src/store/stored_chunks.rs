@@ -94,22 +94,33 @@ impl<'txn> StoredChunks<'txn> {
         }
     }
 
+    /// Writes to a new segment from now on.
+    pub fn begin_segment(&mut self) -> Result<(), StoreError> {
+        self.open_writer(0)
+    }
+
     fn writer(&mut self) -> Result<&mut SegmentWriter, StoreError> {
         if self.writer.is_none() {
-            let last = self.accounts.last().map_err(failed)?;
-            let last = last.map(|(number, account)| (number.value(), account.value().0));
-            let (number, end) = match last {
-                None => (1, 0),
-                Some((number, end)) if end < self.segments.bytes_max() => (number, end),
-                Some((number, _)) => {
-                    // It is not the last one any more: it may go, if nothing in it is alive.
-                    self.dead.entry(number).or_default();
-                    (number + 1, 0)
-                }
-            };
-            self.writer = Some(self.segments.write_from(number, end)?);
+            self.open_writer(self.segments.bytes_max())?;
         }
         Ok(self.writer.as_mut().expect("it was opened just now"))
+    }
+
+    /// Goes on with the last segment if it is below `bytes_max`, else with a new one.
+    fn open_writer(&mut self, bytes_max: u64) -> Result<(), StoreError> {
+        let last = self.accounts.last().map_err(failed)?;
+        let last = last.map(|(number, account)| (number.value(), account.value().0));
+        let (number, end) = match last {
+            None => (1, 0),
+            Some((number, end)) if end < bytes_max => (number, end),
+            Some((number, _)) => {
+                // It is not the last one any more: it may go, if nothing in it is alive.
+                self.dead.entry(number).or_default();
+                (number + 1, 0)
+            }
+        };
+        self.writer = Some(self.segments.write_from(number, end)?);
+        Ok(())
     }
 
     /// Moves some of what is alive in a segment that is mostly dead.

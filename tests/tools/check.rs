@@ -68,6 +68,7 @@ async fn a_bit_in_the_journal_is_found_by_stream_and_offset() {
         problem.get("stream") == Some(&json!("trimmed"))
             && problem.get("offset") == Some(&json!(65))
             && problem.get("file") == Some(&json!("journal.log"))
+            && problem.to_string().contains("does not match its checksum")
     });
     assert!(named, "{found:?}");
 }

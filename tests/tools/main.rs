@@ -5,6 +5,7 @@ mod served;
 
 mod backup;
 mod check;
+mod compact;
 mod load;
 mod running;
 mod support;

@@ -4,6 +4,7 @@
 
 pub(super) mod backup;
 pub(super) mod check;
+pub(super) mod compact;
 mod remote;
 pub(super) mod restore;
 
@@ -44,7 +45,7 @@ fn not_backed_up(error: &BackupError) -> Failure {
 fn not_done(what: &str, error: &StoreError) -> Failure {
     let message = match error {
         StoreError::Locked { path } => format!(
-            "{what}: {} is in use by a running broker: ask it with --url http://HOST:PORT, or stop it",
+            "{what}: {} is in use by a running broker: stop it, or (check and backup) ask it with --url http://HOST:PORT",
             path.display()
         ),
         other => format!("{what}: {other}"),

@@ -1,0 +1,118 @@
+//! Shrinking a data directory that no broker has open: what a broker leaves for later is done now, and what it never does as well.
+//!
+//! The journal is folded and emptied, chunks of deleted and trimmed streams are removed, segments of which half is dead are emptied, and
+//! redb brings its own file together, which it can only do alone. Each step is what a broker does or leaves the files as one might have: it may
+//! be cut off anywhere.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::check::CACHE_BYTES;
+use super::chunks::{self, ChunkStore};
+use super::compaction::Compaction;
+use super::error::StoreError;
+use super::files::{Directory, Files};
+use super::fold::Fold;
+use super::journal::{self, Journal};
+use super::restored;
+
+/// How large segments become. The broker goes on with its own size.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Rows of the journal that are folded at a time.
+const FOLD_BYTES: usize = 16 << 20;
+
+/// Rows of the tables that one transaction removes at most.
+const REMOVALS_MAX: usize = 10_000;
+
+/// What the files take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// `journal.log`.
+    pub journal: u64,
+    /// `store.redb`.
+    pub store: u64,
+    /// The segments together.
+    pub segments: u64,
+}
+
+impl Sizes {
+    fn of(files: &dyn Files, store: &ChunkStore) -> Result<Self, StoreError> {
+        let length = |file| {
+            let length = files.length(file);
+            length.map_err(|source| StoreError::Io { file, source })
+        };
+        Ok(Self {
+            journal: length(journal::FILE)?,
+            store: length(chunks::FILE)?,
+            segments: store.segment_bytes()?,
+        })
+    }
+
+    /// All together.
+    pub fn total(&self) -> u64 {
+        self.journal + self.store + self.segments
+    }
+}
+
+/// Shrinks the directory at `path`, which no broker has open. Answers what the files took before and after.
+pub fn shrink(path: &Path) -> Result<(Sizes, Sizes), StoreError> {
+    let directory = Directory::new(path);
+    restored::refuse_unfinished(&directory)?;
+    directory
+        .length(chunks::FILE)
+        .map_err(|source| StoreError::Directory {
+            path: path.join(chunks::FILE),
+            source,
+        })?;
+    let files: Arc<dyn Files> = Arc::new(directory);
+    let store = ChunkStore::open(&files, CACHE_BYTES, SEGMENT_BYTES)?;
+    let mut journal = Journal::open(&*files)?;
+    let before = Sizes::of(&*files, &store)?;
+    fold_all(&store, &mut journal)?;
+    journal.empty()?;
+    clear(&store, Fold::default())?;
+    if store.last_segment_is_half_dead()? {
+        clear(&store, Fold::into_a_new_segment())?;
+    }
+    store.bring_together()?;
+    let after = Sizes::of(&*files, &store)?;
+    store.close();
+    Ok((before, after))
+}
+
+/// Moves what the journal holds to the store.
+fn fold_all(store: &ChunkStore, journal: &mut Journal) -> Result<(), StoreError> {
+    let watermark = store.facts()?.watermark;
+    let mut fold = Fold::default();
+    let mut bytes = 0;
+    journal.replay(watermark, |row| {
+        fold.add(&row)?;
+        bytes += row.bytes.len();
+        if bytes >= FOLD_BYTES {
+            bytes = 0;
+            write(store, std::mem::take(&mut fold), Compaction::default())?;
+        }
+        Ok(())
+    })?;
+    write(store, fold, Compaction::default())?;
+    Ok(())
+}
+
+/// Folds, `first` to begin with, until nothing is left to remove or to move.
+fn clear(store: &ChunkStore, first: Fold) -> Result<(), StoreError> {
+    let (mut compaction, mut more) = write(store, first, Compaction::default())?;
+    while more {
+        (compaction, more) = write(store, Fold::default(), compaction)?;
+    }
+    Ok(())
+}
+
+fn write(
+    store: &ChunkStore,
+    fold: Fold,
+    compaction: Compaction,
+) -> Result<(Compaction, bool), StoreError> {
+    let written = fold.write(store, REMOVALS_MAX, compaction)?;
+    Ok((written.compaction, written.leftovers))
+}
