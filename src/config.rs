@@ -14,6 +14,7 @@ mod file;
 mod flags;
 pub mod keys;
 mod layers;
+mod memory;
 mod print;
 mod values;
 
@@ -70,6 +71,8 @@ pub struct Config {
     pub stream_queue_bytes_max: u64,
     /// Records in memory that are not yet folded.
     pub hot_tail_bytes_max: u64,
+    /// Ceiling for the memory of the process; absent if it is what the bounds add up to.
+    pub memory_max: Option<u64>,
     /// All memory streams together.
     pub memory_streams_bytes_max: u64,
     /// Page cache of the store file.
@@ -82,6 +85,10 @@ pub struct Config {
     pub http_body_bytes_max: u64,
     /// Bodies of all HTTP requests that are being read or appended.
     pub http_bodies_bytes_max: u64,
+    /// Answers over HTTP that wait to be taken.
+    pub http_answers_bytes_max: u64,
+    /// Deliveries that wait to be taken, over all connections.
+    pub unsent_bytes_max: u64,
     /// How long a long-poll waits.
     pub long_poll_timeout: Duration,
     /// Origins whose pages may use the streams; `*` is any. At least one.
@@ -119,6 +126,7 @@ impl Config {
     }
 
     fn take(from: &mut Resolver) -> Result<Self, ConfigError> {
+        let (connections_max, ceiling) = Self::take_ceiling(from)?;
         Ok(Self {
             data: from.one::<values::Directory>("data")?.0,
             listen: from.list("listen")?,
@@ -127,7 +135,7 @@ impl Config {
             storage: from.one::<values::DefaultStorage>("storage")?.0,
             log_format: from.one("log_format")?,
             log_level: from.one("log_level")?,
-            connections_max: from.count("connections_max", 1, 1_000_000)?,
+            connections_max,
             heartbeat: from.duration("heartbeat", Duration::from_secs(1))?,
             handshake_timeout: from.duration("handshake_timeout", Duration::from_millis(10))?,
             write_timeout: from.duration("write_timeout", Duration::from_millis(10))?,
@@ -135,6 +143,7 @@ impl Config {
             record_bytes_max: from.bytes32("record_bytes_max", RECORD_BYTES)?,
             batch_records_max: from.count("batch_records_max", 1, limits::BATCH_RECORDS_MAX)?,
             subscriptions_max: from.count("subscriptions_max", 1, 1_000_000)?,
+            memory_max: ceiling,
             queue_bytes_max: from.bytes("queue_bytes_max", QUEUE_BYTES_MIN)?,
             stream_queue_bytes_max: from.bytes("stream_queue_bytes_max", QUEUE_BYTES_MIN)?,
             hot_tail_bytes_max: from.bytes("hot_tail_bytes_max", MIB)?,
@@ -144,12 +153,24 @@ impl Config {
             commit_bytes_max: from.bytes("commit_bytes_max", COMMIT_BYTES_MIN)?,
             http_body_bytes_max: from.bytes("http_body_bytes_max", 1)?,
             http_bodies_bytes_max: from.bytes("http_bodies_bytes_max", 1)?,
+            http_answers_bytes_max: from.bytes("http_answers_bytes_max", MIB)?,
+            unsent_bytes_max: from.bytes("unsent_bytes_max", MIB)?,
             long_poll_timeout: from.duration("long_poll_timeout", Duration::ZERO)?,
             cors_origins: from.list("cors_origins")?,
             public_url: from.one("public_url")?,
             webhooks_allow_loopback: from.one("webhooks_allow_loopback")?,
             drain_grace: from.duration("drain_grace", Duration::ZERO)?,
         })
+    }
+
+    /// The ceiling comes first, since the bounds follow from it.
+    fn take_ceiling(from: &mut Resolver) -> Result<(u32, Option<u64>), ConfigError> {
+        let connections_max = from.count("connections_max", 1, 1_000_000)?;
+        let ceiling = from.one::<values::Ceiling>("memory_max")?.0;
+        if let Some(ceiling) = ceiling {
+            memory::divide(ceiling, connections_max, from);
+        }
+        Ok((connections_max, ceiling))
     }
 
     /// The rules between settings.
@@ -164,6 +185,13 @@ impl Config {
                 ByteCount(needed)
             );
             return Err(resolved.contradiction("frame_bytes_max", need));
+        }
+        if let Some(need) = self.memory_lacking() {
+            let need = format!(
+                "{} or more, for all bounds and connections_max",
+                ByteCount(need)
+            );
+            return Err(resolved.contradiction("memory_max", need));
         }
         if self.stream_queue_bytes_max > self.queue_bytes_max {
             let need = format!(

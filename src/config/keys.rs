@@ -138,6 +138,12 @@ pub const KEYS: &[Key] = &[
         "Most subscriptions of one connection",
     ),
     key(
+        "memory_max",
+        "auto",
+        "SIZE",
+        "Ceiling for the memory of the process, divided among the bounds below; `auto`: their sum",
+    ),
+    key(
         "queue_bytes_max",
         "8MiB",
         "SIZE",
@@ -190,6 +196,18 @@ pub const KEYS: &[Key] = &[
         "32MiB",
         "SIZE",
         "Bodies of all HTTP requests that are being read or appended",
+    ),
+    key(
+        "http_answers_bytes_max",
+        "64MiB",
+        "SIZE",
+        "Answers over HTTP that wait to be taken, all together",
+    ),
+    key(
+        "unsent_bytes_max",
+        "64MiB",
+        "SIZE",
+        "Deliveries that wait to be taken, all clients together; then no more is read from the store",
     ),
     key(
         "long_poll_timeout",

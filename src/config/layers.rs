@@ -15,6 +15,11 @@ use super::{ByteCount, ConfigError, Resolved};
 pub enum Source {
     /// Nobody said anything.
     Default,
+    /// Nobody said anything but what it follows from.
+    Derived {
+        /// The setting that was said.
+        from: &'static str,
+    },
     /// The configuration file.
     File {
         /// The file.
@@ -38,6 +43,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::Derived { from } => write!(f, "from {from}"),
             Self::File { path, line } => write!(f, "{}, line {line}", path.display()),
             Self::Environment { variable } => write!(f, "environment {variable}"),
             Self::Flag { flag } => write!(f, "flag {flag}"),
@@ -86,7 +92,17 @@ impl Resolver {
         }
     }
 
-    pub(super) fn finish(self) -> Resolved {
+    /// What a setting is that nobody speaks of, if not its default.
+    pub(super) fn derive(&mut self, name: &'static str, from: &'static str, value: &impl Value) {
+        let source = Source::Derived { from };
+        let values = vec![value.to_string()];
+        self.said.entry(name).or_insert((source, values));
+    }
+
+    /// All of them, in the order of the table.
+    pub(super) fn finish(mut self) -> Resolved {
+        let place = |entry: &Entry| keys::KEYS.iter().position(|key| key.name == entry.key.name);
+        self.entries.sort_by_key(place);
         Resolved::new(self.entries)
     }
 

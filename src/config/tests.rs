@@ -189,6 +189,14 @@ fn a_wrong_value_is_refused_with_its_place_and_what_it_must_be() {
         ("log_level = 'loud'", "it must be error, warn, info"),
         ("data = { a = 1 }", "cannot be a table"),
         (
+            "memory_max = '80MiB'\nconnections_max = 10240",
+            "it must be 96MiB or more, for all bounds and connections_max",
+        ),
+        (
+            "memory_max = '256MiB'\nhot_tail_bytes_max = '1GiB'",
+            "for all bounds and connections_max",
+        ),
+        (
             "stream_queue_bytes_max = '9MiB'",
             "it must be at most queue_bytes_max, 8MiB",
         ),
@@ -201,6 +209,21 @@ fn a_wrong_value_is_refused_with_its_place_and_what_it_must_be() {
         let text = refusal(line);
         assert!(text.contains(complaint), "{line}: {text}");
     }
+}
+
+#[test]
+fn a_ceiling_is_divided_among_the_bounds_that_nobody_set() {
+    let text = "memory_max = '256MiB'\nconnections_max = 10240\nfold_bytes = '1MiB'";
+    let (config, resolved) = load_file(text).unwrap();
+    // 256 MiB less 24 MiB and 40 MiB for connections.
+    assert_eq!(config.hot_tail_bytes_max, (192 << 20) / 4);
+    assert_eq!(config.unsent_bytes_max, (192 << 20) / 8);
+    assert_eq!(config.fold_bytes, 1 << 20);
+    let derived = Source::Derived { from: "memory_max" };
+    assert_eq!(resolved.source("hot_tail_bytes_max"), derived);
+    let (again, _) = load_file(&resolved.to_string()).unwrap();
+    assert_eq!(again.unsent_bytes_max, config.unsent_bytes_max);
+    assert_eq!(again.memory_max, config.memory_max);
 }
 
 #[test]

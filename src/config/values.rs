@@ -41,6 +41,34 @@ impl fmt::Display for ByteCount {
     }
 }
 
+/// A ceiling, or `auto` for none but the sum of what it would limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceiling(pub Option<u64>);
+
+impl Value for Ceiling {
+    const NEED: &'static str = "`auto` or a size such as 256MiB";
+}
+
+impl FromStr for Ceiling {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|ByteCount(bytes)| Self(Some(bytes)))
+    }
+}
+
+impl fmt::Display for Ceiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(bytes) => ByteCount(bytes).fmt(f),
+            None => f.write_str("auto"),
+        }
+    }
+}
+
 impl Value for humantime::Duration {
     const NEED: &'static str = "a time such as 15s, 500ms or 2h";
 }

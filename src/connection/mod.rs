@@ -202,6 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Ok(wrote) => wrote,
             Err(error) => return Turn::Over(Ended::Failed(error)),
         };
+        self.session.unsent(self.output.len());
         let received = match self.receive(cx) {
             Ok(received) => received,
             Err(receive::Broken::Socket(error)) => return Turn::Over(Ended::Failed(error)),

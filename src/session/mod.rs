@@ -5,7 +5,7 @@
 //!
 //! - `handshake`: INFO, CONNECT. `submit`: requests that go through a write queue, pipelined.
 //!   `query`: requests that are awaited. `subscriptions`, `pump`: cursors, credit, DELIVER.
-//!   `settle`: from the outbox to frames.
+//!   `settle`: from the outbox to frames. `unsent`: what waits to be written, over all sessions.
 //! - `convert`: wire words to house words and back. `failure`: ERR frames in the making.
 //!
 //! ```text
@@ -31,6 +31,7 @@ mod submit;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod unsent;
 mod write_buffer;
 
 use std::sync::Arc;
@@ -44,15 +45,17 @@ pub use failure::Failure;
 pub use options::{SessionOptions, Token};
 pub use outbox::Outbox;
 pub use submit::Space;
+pub use unsent::Unsent;
 pub use write_buffer::{SLICES_MAX, WriteBuffer};
 
 use crate::broker::Broker;
-use crate::metrics::Held;
+use crate::metrics::Held as Counted;
 use crate::types::{Error, Fault};
 use outbox::Taken;
 use query::Queries;
 use submit::Submissions;
 use subscriptions::Subscriptions;
+use unsent::Held;
 
 /// What all sessions of a server share.
 #[derive(Debug)]
@@ -69,13 +72,17 @@ pub struct Session {
     context: Arc<SessionContext>,
     outbox: Arc<Outbox>,
     /// Counted as a session from CONNECT on.
-    connected: Option<Held>,
+    connected: Option<Counted>,
     draining: bool,
     /// Requests refused because of the drain.
     late: u64,
     submissions: Submissions,
     queries: Queries,
     subscriptions: Subscriptions,
+    /// What waits to be written.
+    unsent: Held,
+    /// What was read from the store, until it is counted among what waits.
+    rooms: Vec<Held>,
     /// Empty between two settlements; kept for its memory.
     taken: Taken,
 }
@@ -89,6 +96,8 @@ impl Session {
             submissions: Submissions::new(Arc::clone(&outbox)),
             queries: Queries::default(),
             subscriptions: Subscriptions::default(),
+            unsent: context.options.unsent.hold(),
+            rooms: Vec::new(),
             context,
             outbox,
             connected: None,
@@ -101,6 +110,12 @@ impl Session {
     /// Where the broker puts news for this session.
     pub fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
+    }
+
+    /// Notes how many bytes wait to be written to this peer.
+    pub fn unsent(&mut self, bytes: usize) {
+        self.unsent.set(bytes);
+        self.rooms.clear();
     }
 
     /// A peer silent for this long is to be sent a PING.

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use streamkeeper_protocol::limits::{self, Limits};
 
+use super::Unsent;
+
 /// A shared secret that a client shows in CONNECT.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(Box<[u8]>);
@@ -60,6 +62,8 @@ pub struct SessionOptions {
     pub deliver_bytes_max: usize,
     /// Most reads of the store that subscriptions of one connection have under way.
     pub loads_max: usize,
+    /// What all connections together hold for peers that do not take it.
+    pub unsent: Unsent,
 }
 
 impl SessionOptions {
@@ -71,7 +75,9 @@ impl SessionOptions {
     /// Most bytes of runs in one RECORDS, within what a frame holds.
     pub(super) fn read_bytes_max(&self) -> u32 {
         let frame = u32::try_from(self.runs_bytes_max()).unwrap_or(u32::MAX);
-        frame.min(self.read_bytes_max)
+        let most = frame.min(self.read_bytes_max);
+        let share = usize::try_from(most).unwrap_or(usize::MAX);
+        u32::try_from(self.unsent.share(share)).unwrap_or(most)
     }
 
     fn runs_bytes_max(&self) -> usize {
@@ -98,6 +104,7 @@ impl Default for SessionOptions {
             // hold up a reply on the same connection for long.
             deliver_bytes_max: 256 << 10,
             loads_max: 4,
+            unsent: Unsent::new(64 << 20),
         }
     }
 }

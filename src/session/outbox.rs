@@ -19,6 +19,7 @@ use streamkeeper_protocol::Event;
 use streamkeeper_protocol::event::confirm::ConfirmEntry;
 
 use super::convert;
+use super::unsent::Held;
 use crate::broker::Runs;
 use crate::fanout::{Cursor, Step, Watcher};
 use crate::rules::Answer;
@@ -66,6 +67,8 @@ pub(super) enum News {
         token: u64,
         cursor: Cursor,
         step: Result<Step, Error>,
+        /// What it may hold is counted.
+        room: Held,
     },
 }
 
@@ -130,6 +133,8 @@ pub struct Outbox {
     signalled: AtomicBool,
     /// The server is shutting down.
     draining: AtomicBool,
+    /// The session waits for room to hold more for its peer.
+    wants_room: AtomicBool,
     waker: AtomicWaker,
 }
 
@@ -161,6 +166,17 @@ impl Outbox {
     /// Whether [`Outbox::drain`] was called.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Notes that the session waits for room; false if it does already.
+    pub(super) fn wants_room(&self) -> bool {
+        !self.wants_room.swap(true, Ordering::AcqRel)
+    }
+
+    /// Tells the session that there may be room.
+    pub(super) fn has_room(&self) {
+        self.wants_room.store(false, Ordering::Release);
+        self.signal();
     }
 
     /// Drops what is in it, and whatever may still come.

@@ -45,7 +45,11 @@ impl Subscriptions {
         outbox: &Arc<Outbox>,
         out: &mut WriteBuffer,
     ) {
-        while out.len() < UNSENT_BYTES_MAX
+        for slot in std::mem::take(&mut self.turned_away) {
+            self.wake(slot);
+        }
+        let most = context.options.unsent.share(UNSENT_BYTES_MAX);
+        while out.len() < most
             && let Some(slot) = self.ready.pop_front()
         {
             let Some(subscription) = self.slot(slot) else {
@@ -76,7 +80,16 @@ impl Subscriptions {
         let Some(subscription) = self.slot(slot) else {
             return;
         };
-        let max_bytes = bytes_max(subscription, context);
+        let max_bytes = context
+            .options
+            .unsent
+            .share(bytes_max(subscription, context));
+        // As for the largest delivery: a record may be longer than the share.
+        let room = context.options.deliver_bytes_max();
+        let Some(room) = context.options.unsent.room(room, outbox) else {
+            self.turned_away.push(slot);
+            return;
+        };
         let mut cursor = match std::mem::replace(&mut subscription.place, Place::Away) {
             Place::Here(cursor) => cursor,
             other => {
@@ -92,6 +105,7 @@ impl Subscriptions {
                 token,
                 cursor,
                 step,
+                room,
             });
         });
     }

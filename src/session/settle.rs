@@ -92,7 +92,9 @@ impl Session {
                 token,
                 cursor,
                 step,
+                room,
             } => {
+                self.rooms.push(room);
                 self.subscriptions
                     .loaded(&self.context, token, cursor, step, out);
             }

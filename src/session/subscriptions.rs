@@ -65,6 +65,8 @@ pub(super) struct Subscriptions {
     pub(super) ready: VecDeque<u32>,
     /// Slots that wait until fewer reads of the store are under way.
     pub(super) waiting: VecDeque<u32>,
+    /// Slots that wait until all connections together hold less.
+    pub(super) turned_away: Vec<u32>,
     /// Reads of the store under way.
     pub(super) loading: usize,
     /// DELIVERs sent on this connection.

@@ -15,7 +15,7 @@ use crate::http::{HttpOptions, streams};
 use crate::metrics::Metrics;
 use crate::rules::RuleLimits;
 use crate::server::ServerOptions;
-use crate::session::{SessionOptions, Token};
+use crate::session::{SessionOptions, Token, Unsent};
 use crate::store::Readiness;
 use crate::stream::QueueLimits;
 use crate::subscriptions::SubscriptionOptions;
@@ -35,6 +35,7 @@ pub(super) fn server(config: &Config) -> ServerOptions {
                 subscriptions_max: config.subscriptions_max,
                 ..Limits::default()
             },
+            unsent: Unsent::new(size(config.unsent_bytes_max)),
             ..SessionOptions::default()
         },
         connection: ConnectionOptions {
@@ -66,6 +67,7 @@ pub(super) fn streams(config: &Config) -> StreamsOptions {
         long_poll_timeout: config.long_poll_timeout,
         body_bytes_max: size(config.http_body_bytes_max),
         bodies_bytes_max: size(config.http_bodies_bytes_max),
+        answers_bytes_max: size(config.http_answers_bytes_max),
         record_bytes_max: size(config.record_bytes_max.into()),
         ..StreamsOptions::default()
     }

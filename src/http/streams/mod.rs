@@ -61,6 +61,8 @@ pub struct StreamsOptions {
     pub body_bytes_max: usize,
     /// All bodies that are being read or appended, together.
     pub bodies_bytes_max: usize,
+    /// All answers that wait to be taken, together.
+    pub answers_bytes_max: usize,
     /// Largest record: bodies of byte streams are cut to it.
     pub record_bytes_max: usize,
     /// About how much one answer to a read holds.
@@ -75,6 +77,7 @@ impl Default for StreamsOptions {
             long_poll_timeout: Duration::from_secs(30),
             body_bytes_max: 8 << 20,
             bodies_bytes_max: 32 << 20,
+            answers_bytes_max: 64 << 20,
             record_bytes_max: 1 << 20,
             read_bytes_max: 1 << 20,
         }
@@ -115,6 +118,7 @@ impl StreamsFace {
         controls: Router,
     ) -> Self {
         let cors = layers::cors(&options.cors_origins);
+        let outgoing = Outgoing::new(options.answers_bytes_max);
         let face = Arc::new(Face {
             broker,
             bodies: Bodies::new(
@@ -123,7 +127,7 @@ impl StreamsFace {
                 metrics.http_body_bytes.clone(),
             ),
             options,
-            outgoing: Outgoing::default(),
+            outgoing,
             crowd: Crowd::default(),
             draining,
             metrics,

@@ -13,23 +13,30 @@ use bytes::Bytes;
 
 use super::error::Failure;
 
-/// All answers together.
-const BYTES_MAX: usize = 64 << 20;
 /// One answer may take this part of what is left.
 const SHARE: usize = 16;
 /// But needs not be smaller than this.
 const ANSWER_BYTES_MIN: usize = 16 << 10;
 
 /// The bound, shared by clones.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Outgoing {
+    bytes_max: usize,
     bytes: Arc<AtomicUsize>,
 }
 
 impl Outgoing {
+    /// A bound for all answers together.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        let bytes = Arc::default();
+        Self { bytes_max, bytes }
+    }
+
     /// How large an answer may be that may have up to `most` bytes.
     pub(super) fn share(&self, most: usize) -> usize {
-        let left = BYTES_MAX.saturating_sub(self.bytes.load(Ordering::Relaxed));
+        let left = self
+            .bytes_max
+            .saturating_sub(self.bytes.load(Ordering::Relaxed));
         most.min((left / SHARE).max(ANSWER_BYTES_MIN))
     }
 
@@ -44,7 +51,7 @@ impl Outgoing {
             bytes,
         };
         // An answer larger than all there may be goes out alone.
-        if before > 0 && before + counted.bytes.len() > BYTES_MAX {
+        if before > 0 && before + counted.bytes.len() > self.bytes_max {
             return Err(Failure::unread());
         }
         Ok(Bytes::from_owner(counted))
@@ -74,7 +81,7 @@ mod tests {
 
     #[test]
     fn answers_shrink_and_then_end_until_some_are_taken() {
-        let outgoing = Outgoing::default();
+        let outgoing = Outgoing::new(64 << 20);
         let answer = || outgoing.hold(Bytes::from(vec![0; 1 << 20])).ok();
         assert_eq!(outgoing.share(1 << 20), 1 << 20);
         let mut held: Vec<Bytes> = (0..64).map_while(|_| answer()).collect();
