@@ -112,8 +112,8 @@ impl Committer {
         }
         match self.make_durable(&mut commit) {
             Ok(first_row) => {
-                self.publish(&commit, first_row);
-                self.hand_over(&mut commit, first_row);
+                let streams = self.publish(&commit, first_row);
+                self.hand_over(&mut commit, first_row, streams);
             }
             Err(error) => self.give_up(&mut commit, error),
         }
@@ -306,16 +306,16 @@ impl Committer {
     }
 
     /// Gives the rows to the folder. Only once they are published: a reader of the store must not get ahead of the durable
-    /// tail it is shown.
-    fn hand_over(&self, commit: &mut Commit, first_row: u64) {
+    /// tail it is shown. They keep so many `streams` in memory that could go if it were not for them.
+    fn hand_over(&self, commit: &mut Commit, first_row: u64, mut streams: usize) {
         if self.journal.is_none() {
             return;
         }
         let mut unfolded = self.shared.unfolded.lock();
         for (number, bytes) in (first_row..).zip(commit.finish()) {
             unfolded.push(Row {
-                number,
-                bytes: bytes.clone(),
+                streams: std::mem::take(&mut streams),
+                ..Row::new(number, bytes.clone())
             });
         }
         self.shared

@@ -108,7 +108,7 @@ impl Folder {
             let Some(row) = unfolded.pop() else {
                 break;
             };
-            bytes += row.bytes.len();
+            bytes += row.bytes_in_memory();
             rows.push(row);
         }
         unfolded.held_bytes += bytes;
@@ -156,7 +156,7 @@ impl Folder {
     fn open_again(&self, chunks: &ChunkStore, rows: &mut Vec<Row>) -> Result<(), StoreError> {
         chunks.reopen()?;
         let watermark = chunks.facts()?.watermark;
-        let bytes = |rows: &[Row]| rows.iter().map(|row| row.bytes.len()).sum::<usize>();
+        let bytes = |rows: &[Row]| rows.iter().map(Row::bytes_in_memory).sum::<usize>();
         let before = bytes(rows);
         rows.retain(|row| row.number > watermark);
         self.shared.watermark.fetch_max(watermark, Ordering::AcqRel);
@@ -195,7 +195,7 @@ impl Folder {
             let mut fold = Fold::default();
             for row in rows {
                 fold.add(row)?;
-                folded.bytes += row.bytes.len();
+                folded.bytes += row.bytes_in_memory();
             }
             folded.last_row = rows.last().map_or(self.held.last_row, |last| last.number);
             let removals_max = self.shared.options.removals_per_fold;

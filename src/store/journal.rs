@@ -36,6 +36,9 @@ pub const FILE: &str = "journal.log";
 /// The most bytes in a row, but for a single run that is larger: what a slow reader of one stream keeps in memory of the others.
 pub const ROW_BYTES_MAX: usize = 65_536 - 512;
 
+/// What a stream takes in memory, besides its records: its state, its queue and its view. Measured over 100,000 small ones.
+const STREAM_BYTES: usize = 2 << 10;
+
 /// How much a new part of the file is rounded up to. It is filled with zeros: a block that was written before is cheaper to sync
 /// than one that the file system has to find.
 const GROWTH_BYTES: u64 = 1 << 20;
@@ -50,9 +53,25 @@ pub struct Row {
     pub number: u64,
     /// Its encoded bytes.
     pub bytes: Bytes,
+    /// Streams that are in memory because of it: it is the first of theirs that is not folded.
+    pub streams: usize,
 }
 
 impl Row {
+    /// A row as the journal has it.
+    pub fn new(number: u64, bytes: Bytes) -> Self {
+        Self {
+            number,
+            bytes,
+            streams: 0,
+        }
+    }
+
+    /// About what it holds in memory until it is folded, besides records that readers look at longer.
+    pub fn bytes_in_memory(&self) -> usize {
+        self.bytes.len() + self.streams * STREAM_BYTES
+    }
+
     /// About what it takes in the file: exactly, if it is a commit of its own.
     pub fn bytes_in_file(&self) -> usize {
         self.bytes.len().next_multiple_of(BLOCK)
@@ -172,7 +191,7 @@ impl Journal {
             };
             for (number, bytes) in (header.first_row..).zip(rows) {
                 if number >= next {
-                    each(Row { number, bytes })?;
+                    each(Row::new(number, bytes))?;
                 }
             }
             next = header.last_row() + 1;

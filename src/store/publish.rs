@@ -13,15 +13,23 @@ use crate::stream::{Live, Resident, View};
 use crate::types::{DeleteReason, Position};
 
 impl Committer {
-    pub(super) fn publish(&mut self, commit: &Commit, first_row: u64) {
+    /// Answers how many of its streams are in memory only because of this commit.
+    pub(super) fn publish(&mut self, commit: &Commit, first_row: u64) -> usize {
+        let last_row = first_row + commit.row_count().saturating_sub(1) as u64;
+        let released = self.shared.released.load(Ordering::Acquire);
+        let mut streams = 0;
         for touched in &commit.touched {
             self.publish_stream(commit, touched, first_row);
+            if self.journal.is_some() {
+                streams += usize::from(touched.stream.note_row(last_row) <= released);
+            }
         }
         if let Some(feed) = self.shared.feed.get() {
             for touched in &commit.touched {
                 feed.changed(touched.stream.name());
             }
         }
+        streams
     }
 
     /// One stream's step from one durable state to the next, under one lock.
@@ -76,9 +84,6 @@ impl Committer {
         drop(live);
         drop(resident);
         self.account(added, freed);
-        if self.journal.is_some() {
-            stream.note_row(first_row + commit.row_count().saturating_sub(1) as u64);
-        }
         if again.is_some() || left {
             // The next commit trims the rest, or writes down what readers are shown from now on. Not by a trim to that place: the stream it
             // meets may be the next one of that name.

@@ -39,6 +39,7 @@ pub(super) fn replay(
             newest: facts.newest_commit_at,
             rows: 0,
         },
+        watermark: facts.watermark,
     };
     journal.replay(facts.watermark, |row| replay.row(row))?;
     replay.publish();
@@ -48,18 +49,19 @@ pub(super) fn replay(
 struct Replay<'a> {
     shared: &'a Shared,
     streams: HashMap<StreamId, Arc<Stream>>,
+    watermark: u64,
     recovered: Recovered,
 }
 
 impl Replay<'_> {
-    fn row(&mut self, row: Row) -> Result<(), StoreError> {
+    fn row(&mut self, mut row: Row) -> Result<(), StoreError> {
         let corrupt = |source| StoreError::Corrupt {
             file: journal::FILE,
             source,
         };
         for entry in codec::entries(&row.bytes).map_err(corrupt)? {
             let (id, entry) = entry.map_err(corrupt)?;
-            self.entry(row.number, id, entry)?;
+            row.streams += usize::from(self.entry(row.number, id, entry)?);
         }
         self.recovered.rows += 1;
         let mut unfolded = self.shared.unfolded.lock();
@@ -67,17 +69,18 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn entry(&mut self, row: u64, id: StreamId, entry: Entry) -> Result<(), StoreError> {
+    /// Answers whether this is the first of its stream.
+    fn entry(&mut self, row: u64, id: StreamId, entry: Entry) -> Result<bool, StoreError> {
         let next = self.recovered.next_stream_id.max(StreamId(id.0 + 1));
         self.recovered.next_stream_id = next;
         let Some(stream) = self.stream(id, &entry)? else {
-            return Ok(());
+            return Ok(false);
         };
-        stream.note_row(row);
+        let is_first = stream.note_row(row) <= self.watermark;
         let mut resident = stream.state.lock();
         self.shared.load_into(&stream, &mut resident)?;
         let Resident::Loaded(state) = &mut *resident else {
-            return Ok(());
+            return Ok(is_first);
         };
         match entry {
             Entry::Run { run } => {
@@ -116,7 +119,7 @@ impl Replay<'_> {
                 rules::apply(state, &effect);
             }
         }
-        Ok(())
+        Ok(is_first)
     }
 
     /// The stream that `entry` is about. A new incarnation brings its name along; older ones are in the store.

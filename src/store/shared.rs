@@ -69,11 +69,11 @@ pub(crate) struct Unfolded {
     rows: VecDeque<Row>,
     /// Rows the folder has taken that are not in the store yet, for snapshots. Folder writes.
     taken: Vec<Row>,
-    /// Bytes of those rows.
+    /// What those rows hold in memory.
     pub row_bytes: usize,
     /// What they take in the journal's file, where small commits take more than they hold.
     file_bytes: usize,
-    /// Bytes of rows the folder has taken but that are still in memory.
+    /// The same of rows the folder has taken but that are still in memory.
     pub held_bytes: usize,
     /// The folder shall fold what there is and end.
     pub stop: bool,
@@ -84,7 +84,7 @@ pub(crate) struct Unfolded {
 impl Unfolded {
     /// Hands a row to the folder.
     pub fn push(&mut self, row: Row) {
-        self.row_bytes += row.bytes.len();
+        self.row_bytes += row.bytes_in_memory();
         self.file_bytes += row.bytes_in_file();
         self.rows.push_back(row);
     }
@@ -92,7 +92,7 @@ impl Unfolded {
     /// Takes the oldest row.
     pub fn pop(&mut self) -> Option<Row> {
         let row = self.rows.pop_front()?;
-        self.row_bytes -= row.bytes.len();
+        self.row_bytes -= row.bytes_in_memory();
         self.file_bytes -= row.bytes_in_file();
         self.taken.push(row.clone());
         Some(row)

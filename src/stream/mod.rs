@@ -113,8 +113,9 @@ impl Stream {
         self.live.lock()
     }
 
-    pub(crate) fn note_row(&self, row: u64) {
-        self.last_row.fetch_max(row, Ordering::AcqRel);
+    /// Notes that `row` is its newest in the journal. Answers the newest one before.
+    pub(crate) fn note_row(&self, row: u64) -> u64 {
+        self.last_row.fetch_max(row, Ordering::AcqRel)
     }
 
     /// Notes that the stream was read at `now`, which slides its ttl.

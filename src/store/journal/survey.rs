@@ -47,7 +47,7 @@ impl Journal {
             }
             for (number, bytes) in (header.first_row..).zip(rows) {
                 if number >= next {
-                    each(Surveyed::Row(Row { number, bytes }))?;
+                    each(Surveyed::Row(Row::new(number, bytes)))?;
                 }
             }
             next = header.last_row() + 1;
@@ -69,7 +69,7 @@ impl Journal {
             let rows = self.rows_unchecked(*start, header)?;
             for (number, bytes) in (header.first_row..).zip(rows) {
                 if lost.contains(&number) {
-                    each(Surveyed::Doubtful(Row { number, bytes }))?;
+                    each(Surveyed::Doubtful(Row::new(number, bytes)))?;
                 }
             }
         }
