@@ -72,6 +72,16 @@ impl Run {
         }
     }
 
+    /// The first fault that one of `commands` commands meets.
+    async fn until_fault(&mut self, commands: usize) -> Option<Fault> {
+        for _ in 0..commands {
+            if let Err(fault) = self.one().await {
+                return Some(fault);
+            }
+        }
+        None
+    }
+
     async fn until(&self, what: &str, holds: impl Fn(&Readiness) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds(&self.broker.readiness()) {
@@ -169,17 +179,11 @@ fn a_full_disk_refuses_is_read_and_resumes_when_there_is_room() {
                 error: ErrorKind::StorageFull,
                 lasts: true,
             }));
-            let mut refused = false;
-            for _ in 0..400 {
-                match run.one().await {
-                    Ok(()) => {}
-                    Err(Fault::StoreFull { .. }) => {
-                        refused = true;
-                        break;
-                    }
-                    Err(other) => panic!("seed {seed}: {other}"),
-                }
-            }
+            let refused = match run.until_fault(400).await {
+                None => false,
+                Some(Fault::StoreFull { .. }) => true,
+                Some(other) => panic!("seed {seed}: {other}"),
+            };
             assert!(
                 refused || !matches!(files, "" | "journal"),
                 "seed {seed}: never refused"
@@ -219,17 +223,14 @@ fn a_failed_sync_or_write_refuses_writes_for_good_and_confirms_nothing() {
                 error: ErrorKind::Other,
                 lasts: false,
             }));
-            for _ in 0..40 {
-                match run.one().await {
-                    Ok(()) => {}
-                    Err(Fault::StoreFaulted { .. }) => {
-                        met += 1;
-                        let faulted = |now: &Readiness| matches!(now, Readiness::Faulted { .. });
-                        run.until("faulted", faulted).await;
-                        break;
-                    }
-                    Err(other) => panic!("seed {seed}: {other}"),
+            match run.until_fault(40).await {
+                None => {}
+                Some(Fault::StoreFaulted { .. }) => {
+                    met += 1;
+                    let faulted = |now: &Readiness| matches!(now, Readiness::Faulted { .. });
+                    run.until("faulted", faulted).await;
                 }
+                Some(other) => panic!("seed {seed}: {other}"),
             }
             run.compare().await;
             run.cut(begin, seed as u64).await;
