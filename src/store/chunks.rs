@@ -1,5 +1,5 @@
 //! `store.redb`: everything that has left the journal, but for the bytes of chunks: of those it says where they are in the
-//! [`segments`].
+//! [`super::segments`].
 //!
 //! | table | key | value | how many |
 //! |---|---|---|---|
