@@ -29,6 +29,7 @@ pub struct ClientBuilder {
     reconnect: Reconnect,
     in_flight_bytes_max: u32,
     in_flight_requests_max: u32,
+    producer_bytes_max: u32,
 }
 
 impl Default for ClientBuilder {
@@ -42,6 +43,7 @@ impl Default for ClientBuilder {
             reconnect: Reconnect::default(),
             in_flight_bytes_max: 16 << 20,
             in_flight_requests_max: 65_536,
+            producer_bytes_max: 32 << 20,
         }
     }
 }
@@ -86,7 +88,7 @@ impl ClientBuilder {
     }
 
     /// How many bytes of requests may be sent or waiting to be sent and not answered (default 16 MiB). Callers wait
-    /// for room beyond it. Producers and subscriptions have windows of their own.
+    /// for room beyond it. Producers have [`ClientBuilder::producer_bytes_max`], subscriptions windows of their own.
     pub fn in_flight_bytes_max(mut self, bytes: u32) -> Self {
         self.in_flight_bytes_max = bytes.max(1);
         self
@@ -97,6 +99,14 @@ impl ClientBuilder {
     /// Every request counts as at least its share of `in_flight_bytes_max`, which enforces both with one number.
     pub fn in_flight_requests_max(mut self, requests: u32) -> Self {
         self.in_flight_requests_max = requests.max(1);
+        self
+    }
+
+    /// How many bytes of records the producers of this client may hold together, accepted and not confirmed (default
+    /// 32 MiB). Callers of [`crate::Producer::send`] wait for room beyond it, first come, first served; but one record is always
+    /// accepted by a producer that holds none, so that a stream that is refused for now does not keep the others from going on.
+    pub fn producer_bytes_max(mut self, bytes: u32) -> Self {
+        self.producer_bytes_max = bytes.max(1);
         self
     }
 
@@ -131,6 +141,7 @@ impl ClientBuilder {
             reconnect: self.reconnect,
             in_flight_bytes_max: self.in_flight_bytes_max,
             in_flight_requests_max: self.in_flight_requests_max,
+            producer_bytes_max: self.producer_bytes_max,
         };
         let first = connection::open(&config).await?;
         let link = Arc::new(Link::new(config));

@@ -23,4 +23,5 @@ pub(crate) struct Config {
     pub(crate) reconnect: Reconnect,
     pub(crate) in_flight_bytes_max: u32,
     pub(crate) in_flight_requests_max: u32,
+    pub(crate) producer_bytes_max: u32,
 }

@@ -31,7 +31,7 @@
 //! A [`Client`] is a handle on one connection, owned by one task. When the connection is lost the task opens it again
 //! ([`Reconnect`]): subscriptions go on at their next offset, producers send what was not confirmed, requests that
 //! are safe to repeat are repeated, and new requests wait up to the request timeout. What may be in flight is bounded
-//! ([`ClientBuilder::in_flight_bytes_max`]); beyond it callers wait.
+//! ([`ClientBuilder::in_flight_bytes_max`], [`ClientBuilder::producer_bytes_max`]); beyond it callers wait.
 //!
 //! # Errors
 //!

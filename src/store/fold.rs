@@ -20,7 +20,7 @@ use super::codec::{self, Entry};
 use super::compaction::Compaction;
 use super::error::StoreError;
 use super::journal::{self, Row};
-use super::segments::Segments;
+use super::segments::{Segments, Syncs};
 use super::stored_chunks::StoredChunks;
 use crate::rules::{self, Effect, StreamState};
 use crate::types::{Run, StreamId, StreamName, Timestamp};
@@ -31,6 +31,9 @@ const CHUNK_BYTES_MAX: usize = 65_536;
 /// A last chunk below this is written anew with what follows it.
 const SMALL_CHUNK_BYTES: usize = 4096;
 
+/// A quick-repair commit of redb syncs its pages before its header.
+const COMMIT_SYNCS: u64 = 2;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Fold {
@@ -39,6 +42,7 @@ pub(super) struct Fold {
     next_stream_id: u64,
     newest_commit_at: u64,
     begins_segment: bool,
+    syncs: Syncs,
 }
 
 impl Fold {
@@ -46,6 +50,14 @@ impl Fold {
     pub fn into_a_new_segment() -> Self {
         Self {
             begins_segment: true,
+            ..Self::default()
+        }
+    }
+
+    /// One that makes its chunks durable by and by if `syncs` says so.
+    pub fn synced(syncs: Syncs) -> Self {
+        Self {
+            syncs,
             ..Self::default()
         }
     }
@@ -79,9 +91,9 @@ impl Fold {
         let _writing = store.writing.lock();
         let write = store.begin_write()?;
         let mut names = Vec::with_capacity(self.streams.len());
-        let (dead, leftovers);
+        let (dead, synced, leftovers);
         {
-            let mut tables = Tables::open(&write, &store.segments, removals_max)?;
+            let mut tables = Tables::open(&write, &store.segments, self.syncs, removals_max)?;
             if self.begins_segment {
                 tables.chunks.begin_segment()?;
             }
@@ -91,7 +103,7 @@ impl Fold {
             tables.collect_garbage()?;
             tables.trim_leftovers()?;
             tables.chunks.compact(&mut compaction)?;
-            dead = tables.chunks.finish()?;
+            (dead, synced) = tables.chunks.finish()?;
             // By the accounts as they are now: what this fold removed may have made a victim.
             leftovers = tables.has_leftovers(&compaction)?;
             let mut facts = write.open_table(FACTS).map_err(failed)?;
@@ -112,6 +124,7 @@ impl Fold {
             names,
             leftovers,
             compaction,
+            syncs: synced + COMMIT_SYNCS,
         })
     }
 }
@@ -136,6 +149,8 @@ pub(super) struct Written {
     pub leftovers: bool,
     /// How far that is.
     pub compaction: Compaction,
+    /// Files synced on the way.
+    pub syncs: u64,
 }
 
 /// The tables of the write transaction.
@@ -167,13 +182,14 @@ impl<'txn> Tables<'txn> {
     fn open(
         write: &'txn WriteTransaction,
         segments: &'txn Segments,
+        syncs: Syncs,
         removals_max: usize,
     ) -> Result<Self, StoreError> {
         Ok(Self {
             names: write.open_table(NAMES).map_err(failed)?,
             streams: write.open_table(STREAMS).map_err(failed)?,
             producers: write.open_table(PRODUCERS).map_err(failed)?,
-            chunks: StoredChunks::open(write, segments)?,
+            chunks: StoredChunks::open(write, segments, syncs)?,
             timers: write.open_table(TIMERS).map_err(failed)?,
             due: write.open_table(DUE).map_err(failed)?,
             garbage: write.open_table(GARBAGE).map_err(failed)?,

@@ -16,6 +16,7 @@ use super::compaction::Compaction;
 use super::error::StoreError;
 use super::fold::Fold;
 use super::journal::Row;
+use super::segments::Syncs;
 use super::shared::Shared;
 use crate::types::StreamName;
 
@@ -192,7 +193,7 @@ impl Folder {
         let mut folded = Held::default();
         if !rows.is_empty() || self.leftovers {
             let begun = Instant::now();
-            let mut fold = Fold::default();
+            let mut fold = Fold::synced(self.syncs());
             for row in rows {
                 fold.add(row)?;
                 folded.bytes += row.bytes_in_memory();
@@ -206,8 +207,7 @@ impl Folder {
                 .watermark
                 .fetch_max(folded.last_row, Ordering::AcqRel);
             self.shared.metrics.folds.increment(1);
-            // A quick-repair commit syncs its pages before its header.
-            self.shared.metrics.fsyncs.increment(2);
+            self.shared.metrics.fsyncs.increment(written.syncs);
             self.shared
                 .metrics
                 .fold_seconds
@@ -215,6 +215,16 @@ impl Folder {
         }
         self.release(folded);
         Ok(())
+    }
+
+    /// Commits go before a fold, unless the next one is due already: then they would soon wait for it.
+    fn syncs(&self) -> Syncs {
+        let behind = self.shared.unfolded.lock().wants_fold(&self.shared.options);
+        if behind {
+            Syncs::AtTheEnd
+        } else {
+            Syncs::AsItGoes
+        }
     }
 
     /// Lets go of the fold before this one.

@@ -2,7 +2,8 @@
 //!
 //! `store.redb` says where each chunk lies ([`Place`]); here is only how its bytes get there and back. A fold writes all its chunks
 //! one behind the other and syncs them before the transaction that names them, so a place is never known before its bytes are
-//! durable. What a crash leaves behind the known end of a segment is written over.
+//! durable. What a crash leaves behind the known end of a segment is written over. A fold that nobody waits for syncs as it goes: one sync
+//! of all of it would keep the disk busy for so long that the commits of the journal wait behind it.
 //!
 //! ```text
 //!  chunk header, 24 bytes                              payload
@@ -41,7 +42,7 @@ const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 pub const CHUNK_HEADER_BYTES: usize = 24;
 
 /// Bytes handed to a file at a time.
-const WRITE_BYTES: usize = 1 << 20;
+const WRITE_BYTES: usize = 512 << 10;
 
 /// How long holders of pins are waited for.
 const VOID_WAIT: Duration = Duration::from_secs(2);
@@ -281,7 +282,12 @@ impl Segments {
     }
 
     /// Goes on writing segment `number` at `end`.
-    pub(super) fn write_from(&self, number: u32, end: u64) -> Result<SegmentWriter, StoreError> {
+    pub(super) fn write_from(
+        &self,
+        number: u32,
+        end: u64,
+        syncs: Syncs,
+    ) -> Result<SegmentWriter, StoreError> {
         let file = self.files.create(&name(number)).map_err(failed)?;
         // A file that is there already may be left by a fold that failed before its name was durable.
         if end == 0 {
@@ -290,6 +296,8 @@ impl Segments {
         Ok(SegmentWriter {
             file,
             number,
+            syncs,
+            synced: 0,
             written: end,
             buffer: Vec::new(),
         })
@@ -330,11 +338,24 @@ fn number(name: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
+/// When what is written to a segment is made durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Syncs {
+    /// All of it at the end: the quickest.
+    #[default]
+    AtTheEnd,
+    /// Piece by piece: whoever else syncs waits for one piece at most.
+    AsItGoes,
+}
+
 /// What one fold writes at the end of a segment.
 #[derive(Debug)]
 pub(super) struct SegmentWriter {
     file: Box<dyn StorageBackend>,
     number: u32,
+    syncs: Syncs,
+    /// How often it was synced.
+    synced: u64,
     /// Bytes of the file that are written; what is in the buffer follows.
     written: u64,
     buffer: Vec<u8>,
@@ -366,6 +387,9 @@ impl SegmentWriter {
         self.buffer.extend_from_slice(payload);
         if self.buffer.len() >= WRITE_BYTES {
             self.flush()?;
+            if self.syncs == Syncs::AsItGoes {
+                self.sync()?;
+            }
         }
         Ok(Place {
             segment: self.number,
@@ -391,11 +415,16 @@ impl SegmentWriter {
         whole(key, place, read.map(|()| payload))
     }
 
-    /// Makes everything durable. Answers the end of the segment.
-    pub fn finish(mut self) -> Result<u64, StoreError> {
+    /// Makes everything durable. Answers the end of the segment, and how often it was synced.
+    pub fn finish(mut self) -> Result<(u64, u64), StoreError> {
         self.flush()?;
-        self.file.sync_data().map_err(failed)?;
-        Ok(self.written)
+        self.sync()?;
+        Ok((self.written, self.synced))
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.synced += 1;
+        self.file.sync_data().map_err(failed)
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -406,5 +435,31 @@ impl SegmentWriter {
         self.buffer.clear();
         self.written = end;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::files::Directory;
+
+    /// How often a segment is synced while `chunks` of 100 KiB are written.
+    fn synced(syncs: Syncs, chunks: u64) -> u64 {
+        let place = tempfile::tempdir().unwrap();
+        let segments = Segments::new(Arc::new(Directory::new(place.path())), 1 << 26);
+        let mut writer = segments.write_from(1, 0, syncs).unwrap();
+        for first in 0..chunks {
+            writer.append((1, first), &vec![7; 100 << 10]).unwrap();
+        }
+        let (end, synced) = writer.finish().unwrap();
+        assert_eq!(end, chunks * (CHUNK_HEADER_BYTES as u64 + (100 << 10)));
+        synced
+    }
+
+    #[test]
+    fn a_fold_is_synced_once_or_as_it_goes() {
+        assert_eq!(synced(Syncs::AtTheEnd, 20), 1);
+        // Six chunks fill a piece.
+        assert_eq!(synced(Syncs::AsItGoes, 20), 4);
     }
 }

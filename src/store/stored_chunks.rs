@@ -11,7 +11,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use super::chunks::{CHUNKS, ChunkKey, SEGMENTS, failed};
 use super::compaction::{Compaction, MOVED_BYTES_MAX};
 use super::error::StoreError;
-use super::segments::{ChunkHeader, FILE, Place, SegmentWriter, Segments, StoredPlace};
+use super::segments::{ChunkHeader, FILE, Place, SegmentWriter, Segments, StoredPlace, Syncs};
 use crate::types::StreamId;
 
 /// See the module.
@@ -19,6 +19,7 @@ pub(super) struct StoredChunks<'txn> {
     rows: Table<'txn, ChunkKey, StoredPlace>,
     accounts: Table<'txn, u32, (u64, u64)>,
     segments: &'txn Segments,
+    syncs: Syncs,
     /// Opened with the first chunk.
     writer: Option<SegmentWriter>,
     /// Bytes of chunks that this fold removed, by segment.
@@ -29,11 +30,13 @@ impl<'txn> StoredChunks<'txn> {
     pub fn open(
         write: &'txn WriteTransaction,
         segments: &'txn Segments,
+        syncs: Syncs,
     ) -> Result<Self, StoreError> {
         Ok(Self {
             rows: write.open_table(CHUNKS).map_err(failed)?,
             accounts: write.open_table(SEGMENTS).map_err(failed)?,
             segments,
+            syncs,
             writer: None,
             dead: BTreeMap::new(),
         })
@@ -119,7 +122,7 @@ impl<'txn> StoredChunks<'txn> {
                 (number + 1, 0)
             }
         };
-        self.writer = Some(self.segments.write_from(number, end)?);
+        self.writer = Some(self.segments.write_from(number, end, self.syncs)?);
         Ok(())
     }
 
@@ -193,12 +196,15 @@ impl<'txn> StoredChunks<'txn> {
     }
 
     /// Makes what was written durable, and brings the accounts up to date. Answers the segments that can go once the
-    /// transaction is durable. The last one stays, whatever is in it: numbers are never used twice.
-    pub fn finish(&mut self) -> Result<Vec<u32>, StoreError> {
+    /// transaction is durable, and how often the one that was written was synced. The last one stays, whatever is in it: numbers are
+    /// never used twice.
+    pub fn finish(&mut self) -> Result<(Vec<u32>, u64), StoreError> {
+        let mut synced = 0;
         if let Some(writer) = self.writer.take() {
             let number = writer.number();
             let before = self.account(number)?.map_or(0, |(_, dead)| dead);
-            let end = writer.finish()?;
+            let end;
+            (end, synced) = writer.finish()?;
             self.accounts
                 .insert(number, (end, before))
                 .map_err(failed)?;
@@ -220,7 +226,7 @@ impl<'txn> StoredChunks<'txn> {
                     .map_err(failed)?;
             }
         }
-        Ok(gone)
+        Ok((gone, synced))
     }
 
     /// Bytes of a segment, and how many of them are dead.

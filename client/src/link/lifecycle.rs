@@ -75,7 +75,7 @@ impl Link {
         self.status.send_replace(Status::Closed(error.clone()));
         self.room.close();
         for core in self.producers() {
-            core.fail(error);
+            core.fail(self, error);
         }
         for core in self.subscriptions() {
             core.fail(error.clone());

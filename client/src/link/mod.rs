@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use streamkeeper_protocol::Command;
+use streamkeeper_protocol::record::RECORD_HEADER_BYTES;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -68,6 +69,8 @@ pub(crate) struct Link {
     written: Notify,
     /// The bytes that may still be put in flight.
     room: Semaphore,
+    /// The bytes of records that producers may still accept.
+    pub(crate) producing: Semaphore,
     status: watch::Sender<Status>,
     /// Asks the connection task to end.
     pub(crate) shutdown: Notify,
@@ -81,6 +84,7 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(config: Config) -> Self {
         let room = Semaphore::new(config.in_flight_bytes_max as usize);
+        let producing = Semaphore::new(config.producer_bytes_max as usize);
         Self {
             config,
             state: Mutex::new(State {
@@ -92,6 +96,7 @@ impl Link {
             }),
             written: Notify::new(),
             room,
+            producing,
             status: watch::Sender::new(Status::Down),
             shutdown: Notify::new(),
             record_bytes_max: AtomicU32::new(0),
@@ -254,6 +259,12 @@ impl Link {
     }
 
     // ---- producers and subscriptions
+
+    /// What a record holds of the room that producers share: at most everything.
+    pub(crate) fn producer_cost(&self, payload_bytes: usize) -> u32 {
+        let bytes = u32::try_from(RECORD_HEADER_BYTES + payload_bytes).unwrap_or(u32::MAX);
+        bytes.min(self.config.producer_bytes_max)
+    }
 
     /// Asks the writer to collect a batch from `core`.
     pub(crate) fn ready(&self, core: Arc<producer::Core>) {

@@ -7,18 +7,19 @@
 //! ```
 //!
 //! No timer makes batches: while fewer than `batches_max` are in flight the open one goes out as soon as the writer
-//! is free, and otherwise it grows until a confirm makes room. Memory is at most `batches_max + 1` batches.
+//! is free, and otherwise it grows until a confirm makes room. Memory is at most `batches_max + 1` batches, and what the link
+//! lets all its producers hold together.
 //! Invariant: nothing is sent while not *attached*, and attaching sends all that is unconfirmed before anything new.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use streamkeeper_protocol::Str;
 use streamkeeper_protocol::command::{self, Append};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SemaphorePermit};
 use tracing::debug;
 
 use super::receipt::Receipt;
-use super::window::{Reused, Verdict, Window};
+use super::window::{Verdict, Window};
 use crate::error::{Error, Part, Refusal};
 use crate::link::{Link, Pending};
 use crate::sync::lock;
@@ -34,6 +35,17 @@ pub(super) struct Settings {
     pub(super) batches_max: usize,
     /// Whether each record sent becomes exactly one record stored: not in JSON mode, which splits arrays.
     pub(super) one_to_one: bool,
+}
+
+/// What became of a record that the application brought.
+#[derive(Debug)]
+pub(super) enum Push {
+    /// It is on its way.
+    Accepted(Receipt),
+    /// The window is full: [`Core::changed`] tells when to try again.
+    WindowFull,
+    /// The producers of the link hold all they may: it takes so many permits of [`Link::producing`], or a change.
+    RoomWanted(u32),
 }
 
 /// See the module documentation.
@@ -80,12 +92,14 @@ impl Core {
 
     // ---- the application's side
 
-    /// Adds a record to the open batch; `None` if there is no room now ([`Core::changed`] tells when to try again).
+    /// Adds a record to the open batch if there is room for it: in the window, and in what the link's producers share. A
+    /// caller that waited for the latter brings it as `room`.
     pub(super) fn push(
         self: &Arc<Self>,
         link: &Link,
         payload: &[u8],
-    ) -> Result<Option<Receipt>, Error> {
+        room: Option<SemaphorePermit<'_>>,
+    ) -> Result<Push, Error> {
         let mut state = lock(&self.state);
         if let Some(failure) = &state.failure {
             return Err(failure.clone());
@@ -101,13 +115,21 @@ impl Core {
         }
         if state.window.is_full_for(payload.len()) {
             if !state.may_send() {
-                return Ok(None);
+                return Ok(Push::WindowFull);
             }
             self.close_batch(&mut state, link);
         }
-        let receipt = state.window.push(payload);
+        let cost = link.producer_cost(payload.len());
+        let room = room.or_else(|| link.producing.try_acquire_many(cost).ok());
+        // One that holds nothing may go on without.
+        if room.is_none() && !state.window.is_empty() {
+            return Ok(Push::RoomWanted(cost));
+        }
+        let held = room.as_ref().map_or(0, SemaphorePermit::num_permits);
+        room.map(SemaphorePermit::forget).unwrap_or_default();
+        let receipt = state.window.push(payload, held);
         self.call_writer(state, link);
-        Ok(Some(receipt))
+        Ok(Push::Accepted(receipt))
     }
 
     /// Whether everything was confirmed.
@@ -168,19 +190,22 @@ impl Core {
     /// The batch `seq` is durable.
     pub(crate) fn confirmed(self: &Arc<Self>, link: &Arc<Link>, seq: u64, appended: Appended) {
         let mut state = lock(&self.state);
-        if let Err(Reused) = state.window.confirm(seq, appended) {
+        let Ok(freed) = state.window.confirm(seq, appended) else {
             drop(state);
             let producer = self.settings.id.to_string();
-            self.fail(&Error::EpochReused {
+            let epoch = self.settings.epoch;
+            let reused = Error::EpochReused {
                 producer,
-                epoch: self.settings.epoch,
+                epoch,
                 seq,
-            });
+            };
+            self.fail(link, &reused);
             return;
-        }
+        };
         let forget = state.abandoned && state.window.is_empty();
         let round = state.window.next_round();
         self.call_writer(state, link);
+        link.producing.add_permits(freed);
         self.changed.notify_waiters();
         if let Some(round) = round {
             self.retry_later(link, round, None);
@@ -197,7 +222,7 @@ impl Core {
         let round = state.window.next_round();
         drop(state);
         match verdict {
-            Verdict::Final => self.fail(&refusal.into()),
+            Verdict::Final => self.fail(link, &refusal.into()),
             Verdict::Held => {
                 if let Some(round) = round {
                     self.retry_later(link, round, Some(refusal));
@@ -207,14 +232,15 @@ impl Core {
     }
 
     /// Nothing more will be sent, because of `error`.
-    pub(crate) fn fail(&self, error: &Error) {
+    pub(crate) fn fail(&self, link: &Link, error: &Error) {
         let mut state = lock(&self.state);
         if state.failure.is_some() {
             return;
         }
         state.failure = Some(error.clone());
-        let outcomes = state.window.abandon();
+        let (outcomes, freed) = state.window.abandon();
         drop(state);
+        link.producing.add_permits(freed);
         for outcome in outcomes {
             outcome.resolve(Err(error.clone()));
         }
@@ -228,7 +254,7 @@ impl Core {
             .and_then(|refusal| refusal.retry_after)
             .unwrap_or_default();
         match (link.config.reconnect.pause(round), refusal) {
-            (None, Some(refusal)) => self.fail(&refusal.into()),
+            (None, Some(refusal)) => self.fail(link, &refusal.into()),
             (pause, _) => {
                 debug!(stream = %self.settings.stream, producer = %self.settings.id, round,
                     "refused for now, sending again later");

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use streamkeeper_protocol::Str;
 
 pub(crate) use self::core::Core;
-use self::core::Settings;
+use self::core::{Push, Settings};
 pub use self::receipt::{Receipt, Stored};
 use crate::client::{Client, Handle};
 use crate::error::Error;
@@ -70,7 +70,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// The most batches sent and not confirmed (default 16). Memory is at most one batch more than this.
+    /// The most batches sent and not confirmed (default 16). Memory is at most one batch more than this, and
+    /// [`crate::ClientBuilder::producer_bytes_max`] for all producers of the client together.
     pub fn batches_max(mut self, batches: usize) -> Self {
         self.batches_max = batches.max(1);
         self
@@ -138,7 +139,8 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Accepts a record: waits only while the window is full, and returns a receipt that resolves when it is durable.
+    /// Accepts a record, and returns a receipt that resolves when it is durable. Waits only while the window is full, or the
+    /// client's producers hold all they may ([`crate::ClientBuilder::producer_bytes_max`]).
     ///
     /// # Errors
     /// [`Error::TooLarge`] (the producer goes on), or what ended the producer.
@@ -146,18 +148,23 @@ impl Producer {
     /// # Cancel safety
     /// Safe: dropped before it returns, the record was not accepted.
     pub async fn send(&self, payload: impl AsRef<[u8]>) -> Result<Receipt, Error> {
-        let payload = payload.as_ref();
+        let (payload, link) = (payload.as_ref(), &*self.handle.link);
+        if let Some(receipt) = self.try_send(payload)? {
+            return Ok(receipt);
+        }
+        let mut room = None;
         loop {
-            if let Some(receipt) = self.try_send(payload)? {
-                return Ok(receipt);
-            }
             let changed = self.core.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(receipt) = self.try_send(payload)? {
-                return Ok(receipt);
+            match self.core.push(link, payload, room.take())? {
+                Push::Accepted(receipt) => return Ok(receipt),
+                Push::WindowFull => changed.await,
+                Push::RoomWanted(cost) => tokio::select! {
+                    () = changed => {}
+                    permit = link.producing.acquire_many(cost) => room = permit.ok(),
+                },
             }
-            changed.await;
         }
     }
 
@@ -166,7 +173,10 @@ impl Producer {
     /// # Errors
     /// As [`Producer::send`].
     pub fn try_send(&self, payload: &[u8]) -> Result<Option<Receipt>, Error> {
-        self.core.push(&self.handle.link, payload)
+        Ok(match self.core.push(&self.handle.link, payload, None)? {
+            Push::Accepted(receipt) => Some(receipt),
+            Push::WindowFull | Push::RoomWanted(_) => None,
+        })
     }
 
     /// Waits until every record accepted so far is durable.

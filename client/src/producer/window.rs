@@ -27,6 +27,8 @@ pub(super) struct Window {
     batch_records_max: u32,
     pub(super) record_bytes_max: u32,
     open: RecordBlockBuilder,
+    /// Of the bytes that the client's producers may hold together, those that the open batch holds.
+    open_room: usize,
     outcome: Arc<Outcome>,
     in_flight: VecDeque<Batch>,
     next_seq: u64,
@@ -37,6 +39,7 @@ pub(super) struct Window {
 #[derive(Debug)]
 struct Batch {
     records: RecordBlock,
+    room: usize,
     outcome: Arc<Outcome>,
     /// How often it was sent.
     sent: u32,
@@ -76,6 +79,7 @@ impl Window {
             batch_records_max: 0,
             record_bytes_max: 0,
             open: RecordBlockBuilder::new(),
+            open_room: 0,
             outcome: Arc::default(),
             in_flight: VecDeque::new(),
             next_seq: 0,
@@ -97,8 +101,9 @@ impl Window {
         full && !self.open.is_empty()
     }
 
-    /// Adds a record to the open batch.
-    pub(super) fn push(&mut self, payload: &[u8]) -> Receipt {
+    /// Adds a record to the open batch, which holds `room` for it until it is confirmed.
+    pub(super) fn push(&mut self, payload: &[u8], room: usize) -> Receipt {
+        self.open_room += room;
         let receipt = self.outcome.receipt(self.open.count());
         self.open.push(payload);
         receipt
@@ -116,6 +121,7 @@ impl Window {
         self.open = RecordBlockBuilder::with_capacity(records.bytes().len());
         self.in_flight.push_back(Batch {
             records,
+            room: std::mem::take(&mut self.open_room),
             outcome: std::mem::take(&mut self.outcome),
             sent: 0,
             waiting: false,
@@ -152,12 +158,12 @@ impl Window {
         }
     }
 
-    /// The batch is durable.
-    pub(super) fn confirm(&mut self, seq: u64, appended: Appended) -> Result<(), Reused> {
+    /// The batch is durable. Answers how much room is no longer held.
+    pub(super) fn confirm(&mut self, seq: u64, appended: Appended) -> Result<usize, Reused> {
         // A duplicate is answered with some later tail.
         let exact = self.one_to_one && !appended.duplicate;
         let Some(batch) = self.batch(seq) else {
-            return Ok(());
+            return Ok(0);
         };
         batch.waiting = false;
         if appended.duplicate && batch.sent == 1 {
@@ -173,10 +179,10 @@ impl Window {
             duplicate: appended.duplicate,
         }));
         self.held = self.held.filter(|held| seq < held.seq);
-        while self.in_flight.front().is_some_and(|batch| batch.confirmed) {
-            self.in_flight.pop_front();
-        }
-        Ok(())
+        let is_confirmed = |batch: &&Batch| batch.confirmed;
+        let done = self.in_flight.iter().take_while(is_confirmed).count();
+        let freed = self.in_flight.drain(..done).map(|batch| batch.room);
+        Ok(freed.sum())
     }
 
     /// The batch was refused.
@@ -215,16 +221,15 @@ impl Window {
         self.open.is_empty() && self.in_flight.is_empty()
     }
 
-    /// Empties the window and returns the outcomes that somebody may wait for.
-    pub(super) fn abandon(&mut self) -> Vec<Arc<Outcome>> {
+    /// Empties the window and returns the outcomes that somebody may wait for, and how much room it held.
+    pub(super) fn abandon(&mut self) -> (Vec<Arc<Outcome>>, usize) {
         self.open = RecordBlockBuilder::new();
         self.held = None;
         let open = std::mem::take(&mut self.outcome);
-        self.in_flight
-            .drain(..)
-            .map(|batch| batch.outcome)
-            .chain([open])
-            .collect()
+        let room = self.in_flight.iter().map(|batch| batch.room).sum::<usize>()
+            + std::mem::take(&mut self.open_room);
+        let closed = self.in_flight.drain(..).map(|batch| batch.outcome);
+        (closed.chain([open]).collect(), room)
     }
 
     /// The sequence number of the oldest batch in flight.
@@ -251,7 +256,7 @@ mod tests {
         let mut window = Window::new(16, true);
         (window.batch_bytes_max, window.batch_records_max) = (1_000, 100);
         for n in 0..count {
-            drop(window.push(b"record"));
+            drop(window.push(b"record", 0));
             assert_eq!(window.close(), n);
             window.sent(n);
         }
@@ -275,7 +280,7 @@ mod tests {
         let mut window = sent(1);
         assert_eq!(window.confirm(0, confirm(1, true)), Err(Reused));
         window.sent(0);
-        assert_eq!(window.confirm(0, confirm(1, true)), Ok(()));
+        assert_eq!(window.confirm(0, confirm(1, true)), Ok(0));
         assert!(window.is_empty());
     }
 
@@ -311,7 +316,7 @@ mod tests {
         let mut window = sent(3);
         window.refuse(1, &refusal(ErrorCode::Unavailable));
         window.refuse(2, &refusal(ErrorCode::ProducerGap));
-        drop(window.push(b"more"));
+        drop(window.push(b"more", 0));
         assert_eq!(window.next_round(), None, "batch 0 is not answered");
         window.confirm(0, confirm(1, false)).unwrap();
         assert_eq!(window.next_round(), Some(0));
@@ -327,12 +332,12 @@ mod tests {
     fn a_batch_is_full_by_bytes_and_by_count_but_takes_one_large_record() {
         let mut window = sent(0);
         assert!(!window.is_full_for(5_000));
-        drop(window.push(&[0; 5_000]));
+        drop(window.push(&[0; 5_000], 0));
         assert!(window.is_full_for(0));
         window.close();
         for _ in 0..100 {
             assert!(!window.is_full_for(1));
-            drop(window.push(b"x"));
+            drop(window.push(b"x", 0));
         }
         assert!(window.is_full_for(1));
     }

@@ -6,7 +6,7 @@ use streamkeeper_protocol::command::Append;
 use streamkeeper_protocol::event::{Confirm, ConfirmEntry, ErrorEvent};
 use streamkeeper_protocol::{Command, Event};
 
-use crate::support::{Peer, connected, payloads, soon};
+use crate::support::{Peer, connected, connected_with, payloads, soon};
 
 async fn producer(client: &Client, peer: &mut Peer) -> Producer {
     open(client.producer("orders"), peer).await
@@ -105,6 +105,67 @@ async fn sending_waits_when_the_window_is_full() {
     let (first, _) = batch(&mut peer, 0).await;
     peer.confirm(&[(first, 1)]).await;
     soon(producer.send(&text)).await.unwrap();
+}
+
+/// Sends a record of 100 bytes with its head for as long as that is accepted at once. Says how many were.
+async fn fill(producer: &Producer) -> usize {
+    let mut accepted = 0;
+    while let Some(sent) = producer.send("x".repeat(92)).now_or_never() {
+        sent.unwrap();
+        accepted += 1;
+        tokio::task::yield_now().await;
+        assert!(accepted < 10, "it must come to a halt");
+    }
+    accepted
+}
+
+#[tokio::test]
+async fn the_producers_of_a_client_share_what_they_may_hold() {
+    let (_server, client, mut peer) = connected_with(|to| to.producer_bytes_max(300)).await;
+    let orders = open(client.producer("orders"), &mut peer).await;
+    let refunds = open(client.producer("refunds"), &mut peer).await;
+    assert_eq!(fill(&orders).await, 3);
+    assert_eq!(fill(&refunds).await, 1, "one that holds nothing may go on");
+    assert!(orders.try_send(b"").unwrap().is_none());
+
+    let (correlation, first) = peer.append().await;
+    assert_eq!(&*first.stream, "orders");
+    let confirmed = [(correlation, first.count.into())];
+    let (sent, ()) = tokio::join!(refunds.send("x".repeat(92)), peer.confirm(&confirmed));
+    sent.unwrap();
+    let free = first.count as usize - 1;
+    assert_eq!(
+        fill(&orders).await,
+        free,
+        "what was confirmed is free again"
+    );
+}
+
+#[tokio::test]
+async fn a_producer_that_ends_gives_back_what_it_held() {
+    let (_server, client, mut peer) = connected_with(|to| to.producer_bytes_max(300)).await;
+    let orders = open(client.producer("orders"), &mut peer).await;
+    let refunds = open(client.producer("refunds"), &mut peer).await;
+    assert_eq!(fill(&orders).await, 3);
+    let (correlation, _) = peer.append().await;
+    let fenced = ErrorEvent::new(ErrorCode::ProducerFenced, "a newer one");
+    peer.send(correlation, &Event::Err(fenced)).await;
+    assert!(soon(orders.flush()).await.is_err());
+    assert_eq!(fill(&refunds).await, 3);
+}
+
+#[tokio::test]
+async fn a_record_larger_than_all_producers_may_hold_is_sent_alone() {
+    let (_server, client, mut peer) = connected_with(|to| to.producer_bytes_max(300)).await;
+    let producer = producer(&client, &mut peer).await;
+    producer.send("small").await.unwrap();
+    let (correlation, _) = batch(&mut peer, 0).await;
+    let large = "x".repeat(1000);
+    assert!(producer.send(&large).now_or_never().is_none());
+    let confirmed = [(correlation, 1)];
+    let (sent, ()) = tokio::join!(producer.send(&large), peer.confirm(&confirmed));
+    sent.unwrap();
+    assert_eq!(batch(&mut peer, 1).await.1, [large]);
 }
 
 #[tokio::test]

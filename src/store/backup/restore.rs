@@ -21,7 +21,7 @@ use super::super::error::StoreError;
 use super::super::files::{Directory, Files};
 use super::super::journal::Journal;
 use super::super::restored::UNFINISHED;
-use super::super::segments::{SegmentWriter, Segments, StoredPlace};
+use super::super::segments::{SegmentWriter, Segments, StoredPlace, Syncs};
 use super::format::{BackupError, Counts, Frame, FrameReader, Kind, damaged, number};
 
 /// How large segments become. The broker goes on with its own size.
@@ -244,7 +244,9 @@ impl<'txn> Tables<'txn> {
         }
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
-            None => self.segments.write_from(self.next_segment, 0)?,
+            None => self
+                .segments
+                .write_from(self.next_segment, 0, Syncs::default())?,
         };
         let place = writer.append(key, payload)?;
         self.writer = Some(writer);
@@ -257,7 +259,7 @@ impl<'txn> Tables<'txn> {
             return Ok(());
         };
         let number = writer.number();
-        let end = writer.finish()?;
+        let (end, _) = writer.finish()?;
         self.accounts.insert(number, (end, 0)).map_err(failed)?;
         self.next_segment = number + 1;
         Ok(())
