@@ -181,7 +181,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "commit_bytes_max",
-        "4MiB",
+        "1MiB",
         "SIZE",
         "Most bytes in one commit",
     ),

@@ -6,6 +6,9 @@ use std::mem::size_of;
 
 use crate::types::{AppendOptions, Creation, Position, RecordBlock};
 
+/// About what an entry takes in a row beside what varies.
+const EFFECT_BYTES: usize = 96;
+
 /// A request to change one stream.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -39,9 +42,23 @@ impl Command {
         Self::Create(Box::new(creation.into()))
     }
 
+    /// About what the command adds to what is written down, if it is the only one of its stream: an append without a seq or a
+    /// producer is no more than its records.
+    pub fn row_bytes(&self) -> usize {
+        let stamped = match self {
+            Self::Append { options, .. } => options.seq.is_some() || options.producer.is_some(),
+            _ => true,
+        };
+        self.variable_bytes() + if stamped { EFFECT_BYTES } else { 0 }
+    }
+
     /// What the command costs in a write queue: its variable bytes and a fixed overhead, never 0.
     pub fn queued_bytes(&self) -> usize {
-        let variable = match self {
+        self.variable_bytes() + size_of::<Self>()
+    }
+
+    fn variable_bytes(&self) -> usize {
+        match self {
             Self::Create(creation) => {
                 size_of::<Creation>()
                     + creation.options.content_type.len()
@@ -53,7 +70,6 @@ impl Command {
                 batch.bytes().len() + seq + producer
             }
             Self::Close | Self::Delete | Self::Touch | Self::Trim { .. } | Self::Expire => 0,
-        };
-        variable + size_of::<Self>()
+        }
     }
 }

@@ -3,7 +3,8 @@
 //! The committer feeds it stream by stream; records are copied once, from the socket's buffer into the row that goes to disk,
 //! and that row is then the hot tail. Appends of one stream that follow each other become one run.
 //!
-//! Invariant: entries of one stream stand in the order they were decided; a run never spans two rows.
+//! Invariants: entries of one stream stand in the order they were decided; a run never spans two rows; a row takes little more memory
+//! than it is long, since that is what it is counted as until it is folded.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +20,10 @@ use crate::stream::{Completion, Gone, Reply, Stream};
 use crate::types::{Position, RecordBlock, Run, RunHeader, StreamId, Timestamp};
 
 /// Bytes that opening a run adds to a row: an entry header and a run header, rounded up.
-const RUN_OVERHEAD: usize = 64;
+pub(super) const RUN_OVERHEAD: usize = 64;
+
+/// Room for the effects that follow the last run of a full row: without, it would grow to twice its size for a few bytes.
+const EFFECTS_ROOM: usize = 448;
 
 /// A run by its place in the rows of this commit.
 #[derive(Debug)]
@@ -66,17 +70,16 @@ pub(super) struct Commit {
     pub appends: u64,
     rows: Vec<Bytes>,
     row: RowBuilder,
-    /// Room a new row begins with. It stays in memory with the row, used or not.
-    row_capacity: usize,
+    /// What is expected to come into rows from now on, in bytes.
+    expected: usize,
     run_open: bool,
     /// Producer and seq changes that wait for the open run to end; only the last of each kind and producer counts.
     after_run: SmallVec<[Effect; 2]>,
 }
 
 impl Commit {
-    /// A commit that is expected to write about `expected_bytes` into shared rows; zero for rows that grow as they are filled.
-    pub fn new(at: Timestamp, expected_bytes: usize) -> Self {
-        let row_capacity = expected_bytes.min(ROW_BYTES_MAX);
+    /// An empty one.
+    pub fn new(at: Timestamp) -> Self {
         Self {
             at,
             touched: Vec::new(),
@@ -88,11 +91,16 @@ impl Commit {
             record_bytes: 0,
             appends: 0,
             rows: Vec::new(),
-            row: RowBuilder::with_capacity(row_capacity),
-            row_capacity,
+            row: RowBuilder::new(),
+            expected: 0,
             run_open: false,
             after_run: SmallVec::new(),
         }
+    }
+
+    /// Expects about `bytes` bytes in rows from now on: the next ones begin with room for that.
+    pub fn expect(&mut self, bytes: usize) {
+        self.expected = bytes;
     }
 
     /// Begins the part of `stream`.
@@ -227,19 +235,25 @@ impl Commit {
         }
     }
 
-    /// Cuts the row if `length` more bytes would take it over the size that fills its pages.
+    /// Cuts the row if `length` more bytes would take it over the size that fills its pages. A new one gets room for them, and for
+    /// what is expected besides.
     fn make_room(&mut self, length: usize) {
-        if !self.row.is_empty() && self.row.len() + RUN_OVERHEAD + length > ROW_BYTES_MAX {
+        let needed = RUN_OVERHEAD + length;
+        if !self.row.is_empty() && self.row.len() + needed > ROW_BYTES_MAX {
             self.cut_row();
+        }
+        if self.row.is_empty() {
+            let most = ROW_BYTES_MAX.max(needed) + EFFECTS_ROOM;
+            self.row = RowBuilder::with_capacity(self.expected.max(needed).min(most));
         }
     }
 
     /// Ends the current row, so that what follows lies in memory of its own.
     pub fn cut_row(&mut self) {
         if !self.row.is_empty() {
-            let next = RowBuilder::with_capacity(self.row_capacity);
-            let row = std::mem::replace(&mut self.row, next);
-            self.rows.push(row.finish());
+            let row = std::mem::take(&mut self.row).finish();
+            self.expected = self.expected.saturating_sub(row.len());
+            self.rows.push(row);
         }
     }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::commit::{Commit, Part};
+use super::commit::{Commit, Part, RUN_OVERHEAD};
 use super::error::StoreError;
 use super::journal::{Journal, Row};
 use super::retention;
@@ -67,10 +67,9 @@ impl Committer {
     pub fn run(mut self) {
         self.shared.queues.set_committer(std::thread::current());
         loop {
-            let drained = self
-                .shared
-                .queues
-                .drain(self.shared.options.commit_bytes_max);
+            let options = &self.shared.options;
+            let bytes_max = self.shared.unfolded.lock().commit_bytes(options);
+            let drained = self.shared.queues.drain(bytes_max);
             if drained.is_empty() {
                 if self.shared.is_stopping() {
                     self.shared.queues.close();
@@ -101,13 +100,13 @@ impl Committer {
         let begun = Instant::now();
         self.newest = self.newest.max(self.shared.clock.now());
         self.cold_trims_left = COLD_TRIMS_PER_COMMIT;
-        // Without files each stream's rows are its own, and stay: room for all of them would be pinned by each.
-        let expected = self
-            .journal
-            .as_ref()
-            .map_or(0, |_| expected_bytes(&drained));
-        let mut commit = Commit::new(self.newest, expected);
+        let mut commit = Commit::new(self.newest);
+        commit.expect(drained.iter().map(expected_bytes).sum());
         for part in drained {
+            if self.journal.is_none() {
+                // Each stream's rows are its own.
+                commit.expect(expected_bytes(&part));
+            }
             self.decide_stream(&mut commit, part);
         }
         match self.make_durable(&mut commit) {
@@ -352,9 +351,10 @@ impl Committer {
     }
 }
 
-fn expected_bytes(drained: &[Drained]) -> usize {
-    let commands = drained.iter().flat_map(|d| &d.submissions);
-    commands.map(|s| s.command.queued_bytes() + 128).sum()
+/// What the commands of one stream add to a row, if nothing is refused.
+fn expected_bytes(drained: &Drained) -> usize {
+    let commands = drained.submissions.iter().map(|s| &s.command);
+    RUN_OVERHEAD + commands.map(Command::row_bytes).sum::<usize>()
 }
 
 /// Decides with the ttl as reads slid it without a commit. The state goes on with what is written down: only so is it known

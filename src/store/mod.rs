@@ -43,6 +43,7 @@ pub mod shrink;
 mod snapshot;
 mod stored_chunks;
 mod timers;
+mod unfolded;
 
 pub use error::StoreError;
 pub use files::{Directory, Files};

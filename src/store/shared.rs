@@ -2,7 +2,6 @@
 //!
 //! Nothing here decides anything: it is the meeting place. Each field says who writes it.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -11,9 +10,10 @@ use tokio::sync::watch;
 
 use super::chunks::{self, ChunkStore};
 use super::error::StoreError;
-use super::journal::{self, Row};
+use super::journal;
 use super::local::LocalOptions;
 use super::timers::Timers;
+use super::unfolded::Unfolded;
 use crate::metrics::Metrics;
 use crate::rules::StreamState;
 use crate::stream::{Feed, Registry, Resident, Stream, WriteQueues};
@@ -59,67 +59,6 @@ impl Readiness {
                 reason: reason.clone(),
             }),
         }
-    }
-}
-
-/// Rows committed and not yet released from memory: the hot tail's budget and the folder's work.
-#[derive(Debug, Default)]
-pub(crate) struct Unfolded {
-    /// Rows the folder has not taken. Committer pushes, folder pops.
-    rows: VecDeque<Row>,
-    /// Rows the folder has taken that are not in the store yet, for snapshots. Folder writes.
-    taken: Vec<Row>,
-    /// What those rows hold in memory.
-    pub row_bytes: usize,
-    /// What they take in the journal's file, where small commits take more than they hold.
-    file_bytes: usize,
-    /// The same of rows the folder has taken but that are still in memory.
-    pub held_bytes: usize,
-    /// The folder shall fold what there is and end.
-    pub stop: bool,
-    /// Why the folder cannot fold for now. Folder writes, committer reads.
-    pub stuck: Option<String>,
-}
-
-impl Unfolded {
-    /// Hands a row to the folder.
-    pub fn push(&mut self, row: Row) {
-        self.row_bytes += row.bytes_in_memory();
-        self.file_bytes += row.bytes_in_file();
-        self.rows.push_back(row);
-    }
-
-    /// Takes the oldest row.
-    pub fn pop(&mut self) -> Option<Row> {
-        let row = self.rows.pop_front()?;
-        self.row_bytes -= row.bytes_in_memory();
-        self.file_bytes -= row.bytes_in_file();
-        self.taken.push(row.clone());
-        Some(row)
-    }
-
-    /// Forgets the rows that the folder has taken: they are in the store.
-    pub fn folded(&mut self) {
-        self.taken = Vec::new();
-    }
-
-    /// The rows past the store's `watermark`, in order.
-    pub fn past(&self, watermark: u64) -> impl Iterator<Item = &Row> {
-        let rows = self.taken.iter().chain(&self.rows);
-        rows.filter(move |row| row.number > watermark)
-    }
-
-    /// Enough is there for a fold, or the budget is spent: then a fold, even of nothing, makes room.
-    pub fn wants_fold(&self, options: &LocalOptions) -> bool {
-        self.row_bytes >= options.fold_bytes
-            || self.file_bytes >= options.hot_tail_bytes_max
-            || self.is_over(options)
-    }
-
-    /// More is in memory than may be, or twice that in the journal's file: appends wait.
-    pub fn is_over(&self, options: &LocalOptions) -> bool {
-        self.row_bytes + self.held_bytes > options.hot_tail_bytes_max
-            || self.file_bytes > 2 * options.hot_tail_bytes_max
     }
 }
 

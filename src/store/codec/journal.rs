@@ -27,6 +27,9 @@ const ENTRY_HEADER_BYTES: usize = 1 + 4 + 8;
 /// Where the length stands in an entry.
 const LENGTH_AT: usize = 1;
 
+/// What a finished row may hold beyond its bytes, or an eighth of those.
+const SPARE_BYTES_MAX: usize = 1024;
+
 /// One journal row while it is being written.
 #[derive(Debug)]
 pub struct RowBuilder {
@@ -57,7 +60,7 @@ impl RowBuilder {
         Self::with_capacity(0)
     }
 
-    /// An empty row with room for `bytes` bytes in all. The finished row keeps all of that room alive.
+    /// An empty row with room for `bytes` bytes in all.
     pub fn with_capacity(bytes: usize) -> Self {
         let mut row = BytesMut::with_capacity(bytes.max(SEAL_BYTES));
         row.put_u32(0);
@@ -136,13 +139,17 @@ impl RowBuilder {
         run
     }
 
-    /// The finished row, checksum and all.
+    /// The finished row, checksum and all. It takes little more memory than it is long, whatever room it began with.
     ///
     /// # Panics
     /// If a run is open.
     pub fn finish(mut self) -> Bytes {
         assert!(self.open.is_none(), "a row is finished after its last run");
         close_seal(&mut self.row);
+        let unused = self.row.capacity() - self.row.len();
+        if unused > SPARE_BYTES_MAX.max(self.row.len() / 8) {
+            return Bytes::copy_from_slice(&self.row);
+        }
         self.row.freeze()
     }
 

@@ -173,6 +173,24 @@ proptest! {
 }
 
 #[test]
+fn a_finished_row_takes_little_more_memory_than_it_is_long() {
+    let batch = RecordBlock::from_payloads([vec![7; 256 << 10]]);
+    let mut grown = RowBuilder::with_capacity(64 << 10);
+    grown.begin_run(STREAM, Position::START, Timestamp(1));
+    grown.push_records(&batch);
+    grown.end_run();
+    grown.effect(STREAM, "", &Effect::Closed { at: Timestamp(1) });
+    let mut roomy = RowBuilder::with_capacity(64 << 10);
+    roomy.effect(STREAM, "", &Effect::Closed { at: Timestamp(1) });
+    for row in [grown, roomy] {
+        let row = row.finish();
+        let length = row.len();
+        let held = row.try_into_mut().unwrap().capacity();
+        assert!(held <= length + length / 8 + 1024, "{held} for {length}");
+    }
+}
+
+#[test]
 fn a_row_is_empty_until_something_is_written() {
     let mut row = RowBuilder::new();
     assert!(row.is_empty());
