@@ -22,6 +22,9 @@ use crate::types::{Position, RecordBlock, Run, RunHeader, StreamId, Timestamp};
 /// Bytes that opening a run adds to a row: an entry header and a run header, rounded up.
 pub(super) const RUN_OVERHEAD: usize = 64;
 
+/// Room for what nobody asked for: a trim, or a close with the last records.
+const SMALL_EFFECT_BYTES: usize = 64;
+
 /// Room for the effects that follow the last run of a full row: without, it would grow to twice its size for a few bytes.
 const EFFECTS_ROOM: usize = 448;
 
@@ -244,7 +247,8 @@ impl Commit {
         }
         if self.row.is_empty() {
             let most = ROW_BYTES_MAX.max(needed) + EFFECTS_ROOM;
-            self.row = RowBuilder::with_capacity(self.expected.max(needed).min(most));
+            let room = self.expected.max(needed) + SMALL_EFFECT_BYTES;
+            self.row = RowBuilder::with_capacity(room.min(most));
         }
     }
 

@@ -67,9 +67,7 @@ impl Committer {
     pub fn run(mut self) {
         self.shared.queues.set_committer(std::thread::current());
         loop {
-            let options = &self.shared.options;
-            let bytes_max = self.shared.unfolded.lock().commit_bytes(options);
-            let drained = self.shared.queues.drain(bytes_max);
+            let drained = self.shared.queues.drain(self.bytes_max());
             if drained.is_empty() {
                 if self.shared.is_stopping() {
                     self.shared.queues.close();
@@ -94,6 +92,15 @@ impl Committer {
                 .queue_bytes
                 .set(self.shared.queues.bytes() as u64);
         }
+    }
+
+    /// How much is taken from the queues at a time. What will be refused need not fit into a commit.
+    fn bytes_max(&self) -> usize {
+        if self.full.is_some() {
+            return usize::MAX;
+        }
+        let unfolded = self.shared.unfolded.lock();
+        unfolded.commit_bytes(&self.shared.options)
     }
 
     fn commit(&mut self, drained: Vec<Drained>) {

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! No timer makes batches: while fewer than `batches_max` are in flight the open one goes out as soon as the writer
-//! is free, and otherwise it grows until a confirm makes room. Memory is at most `batches_max + 1` batches, and what the link
-//! lets all its producers hold together.
+//! is free, and otherwise it grows until a confirm makes room. Records take at most `batches_max + 1` batches, and together with those
+//! of the link's other producers what it lets them hold; an idle producer keeps a buffer as large as its last batch.
 //! Invariant: nothing is sent while not *attached*, and attaching sends all that is unconfirmed before anything new.
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -123,7 +123,14 @@ impl Core {
         let room = room.or_else(|| link.producing.try_acquire_many(cost).ok());
         // One that holds nothing may go on without.
         if room.is_none() && !state.window.is_empty() {
-            return Ok(Push::RoomWanted(cost));
+            // More than all could never be had: only its own confirms help.
+            let most = link.config.producer_bytes_max as usize;
+            let alone = state.window.room() + cost as usize > most;
+            return Ok(if alone {
+                Push::WindowFull
+            } else {
+                Push::RoomWanted(cost)
+            });
         }
         let held = room.as_ref().map_or(0, SemaphorePermit::num_permits);
         room.map(SemaphorePermit::forget).unwrap_or_default();
@@ -239,7 +246,11 @@ impl Core {
         }
         state.failure = Some(error.clone());
         let (outcomes, freed) = state.window.abandon();
+        let forget = state.abandoned;
         drop(state);
+        if forget {
+            link.forget_producer(self.key);
+        }
         link.producing.add_permits(freed);
         for outcome in outcomes {
             outcome.resolve(Err(error.clone()));

@@ -11,6 +11,7 @@ mod window;
 use std::sync::Arc;
 
 use streamkeeper_protocol::Str;
+use tokio::sync::SemaphorePermit;
 
 pub(crate) use self::core::Core;
 use self::core::{Push, Settings};
@@ -70,8 +71,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// The most batches sent and not confirmed (default 16). Memory is at most one batch more than this, and
-    /// [`crate::ClientBuilder::producer_bytes_max`] for all producers of the client together.
+    /// The most batches sent and not confirmed (default 16); one more collects records meanwhile. What all producers of the client
+    /// hold together has a limit too: [`crate::ClientBuilder::producer_bytes_max`].
     pub fn batches_max(mut self, batches: usize) -> Self {
         self.batches_max = batches.max(1);
         self
@@ -160,10 +161,27 @@ impl Producer {
             match self.core.push(link, payload, room.take())? {
                 Push::Accepted(receipt) => return Ok(receipt),
                 Push::WindowFull => changed.await,
-                Push::RoomWanted(cost) => tokio::select! {
-                    () = changed => {}
-                    permit = link.producing.acquire_many(cost) => room = permit.ok(),
-                },
+                Push::RoomWanted(cost) => room = self.room(cost).await?,
+            }
+        }
+    }
+
+    /// Waits for room in what the client's producers share, in its place in the line; or until this one holds nothing, and may go
+    /// on without.
+    async fn room(&self, cost: u32) -> Result<Option<SemaphorePermit<'_>>, Error> {
+        let room = self.handle.link.producing.acquire_many(cost);
+        tokio::pin!(room);
+        loop {
+            let changed = self.core.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.core.is_idle()? {
+                return Ok(None);
+            }
+            tokio::select! {
+                biased;
+                permit = &mut room => return Ok(permit.ok()),
+                () = changed => {}
             }
         }
     }

@@ -109,6 +109,12 @@ impl Window {
         receipt
     }
 
+    /// What is held of the bytes that the client's producers may hold together.
+    pub(super) fn room(&self) -> usize {
+        let closed = self.in_flight.iter().map(|batch| batch.room);
+        closed.sum::<usize>() + self.open_room
+    }
+
     /// Whether there are records in the open batch and room for one more in flight.
     pub(super) fn may_close(&self) -> bool {
         !self.open.is_empty() && self.held.is_none() && self.in_flight.len() < self.batches_max
@@ -226,8 +232,8 @@ impl Window {
         self.open = RecordBlockBuilder::new();
         self.held = None;
         let open = std::mem::take(&mut self.outcome);
-        let room = self.in_flight.iter().map(|batch| batch.room).sum::<usize>()
-            + std::mem::take(&mut self.open_room);
+        let room = self.room();
+        self.open_room = 0;
         let closed = self.in_flight.drain(..).map(|batch| batch.outcome);
         (closed.chain([open]).collect(), room)
     }

@@ -155,6 +155,23 @@ async fn a_producer_that_ends_gives_back_what_it_held() {
 }
 
 #[tokio::test]
+async fn a_producer_that_wants_more_than_all_may_hold_leaves_the_rest_to_the_others() {
+    let (_server, client, mut peer) = connected_with(|to| to.producer_bytes_max(300)).await;
+    let orders = open(client.producer("orders"), &mut peer).await;
+    let refunds = open(client.producer("refunds"), &mut peer).await;
+    orders.send("x".repeat(92)).await.unwrap();
+    let large = "x".repeat(250);
+    let mut waiting = std::pin::pin!(orders.send(&large));
+    assert!((&mut waiting).now_or_never().is_none());
+    assert_eq!(fill(&refunds).await, 2);
+    let (correlation, first) = peer.append().await;
+    assert_eq!(&*first.stream, "orders");
+    let confirmed = [(correlation, 1)];
+    let (sent, ()) = tokio::join!(waiting, peer.confirm(&confirmed));
+    sent.unwrap();
+}
+
+#[tokio::test]
 async fn a_record_larger_than_all_producers_may_hold_is_sent_alone() {
     let (_server, client, mut peer) = connected_with(|to| to.producer_bytes_max(300)).await;
     let producer = producer(&client, &mut peer).await;
