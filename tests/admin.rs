@@ -21,6 +21,7 @@ struct Http {
     readiness: watch::Sender<Readiness>,
     opening: Opening,
     metrics: Arc<Metrics>,
+    draining: CancellationToken,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<()>,
 }
@@ -50,7 +51,7 @@ async fn start() -> Http {
         routes,
         options,
         Arc::clone(&metrics),
-        draining,
+        draining.clone(),
         stop.clone(),
     );
     let served = tokio::spawn(running);
@@ -59,6 +60,7 @@ async fn start() -> Http {
         readiness,
         opening,
         metrics,
+        draining,
         stop,
         served,
     }
@@ -92,6 +94,35 @@ impl Http {
             .await
             .expect("the exchange ends")
     }
+}
+
+#[tokio::test]
+async fn a_request_that_was_on_its_way_when_the_drain_began_is_answered() {
+    let http = start().await;
+    let mut early = TcpStream::connect(http.address).expect("connected");
+    // Its own connection and the early one.
+    let mut looks = 0;
+    while !http
+        .get("/metrics", "")
+        .await
+        .contains("streamkeeper_http_connections 2\n")
+    {
+        looks += 1;
+        assert!(looks < 10_000, "the early connection is not accepted");
+    }
+    http.draining.cancel();
+    let late = http.get("/readyz", "").await;
+    assert!(late.starts_with("HTTP/1.1 503 "), "{late}");
+    let exchange = move || {
+        early.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        let mut response = String::new();
+        early.read_to_string(&mut response).map(|_| response)
+    };
+    let answered = tokio::task::spawn_blocking(exchange)
+        .await
+        .expect("it ends");
+    let response = answered.expect("an answer, and then the end");
+    assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
 }
 
 #[tokio::test]

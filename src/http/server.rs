@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,6 +54,8 @@ const STREAMS_MAX: u32 = 64;
 /// Silence after which an HTTP/2 peer is probed.
 const PROBE_EVERY: Duration = Duration::from_secs(20);
 /// The first pause after a failed accept; it doubles up to [`ACCEPT_PAUSE_MAX`].
+/// How long a connection on which nothing was asked yet is still waited for when a drain begins.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(5);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Peers over the limit that are told so at a time, and how long that may take.
@@ -215,7 +218,7 @@ impl Door {
 
 /// When a connection is asked to end.
 enum Ending {
-    /// When this is cancelled.
+    /// When this is cancelled; if nothing was asked yet, after a first request that is on its way.
     Once(CancellationToken),
     /// After its first request, or when this is cancelled.
     AfterFirst(CancellationToken),
@@ -240,8 +243,8 @@ async fn serve(
     // Until the first request it is not known which version the peer speaks, and hyper's own timers do not run.
     let first_head = tokio::time::sleep(head_timeout);
     tokio::pin!(first_head);
-    let (mut waiting, mut stopping) = (true, false);
-    let (stop, one_request) = match ending {
+    let (mut waiting, mut stopping, mut excused) = (true, false, false);
+    let (stop, mut one_request) = match ending {
         Ending::Once(stop) => (stop, false),
         Ending::AfterFirst(stop) => (stop, true),
     };
@@ -254,9 +257,16 @@ async fn serve(
                     return;
                 }
             }
-            () = stop.cancelled(), if !stopping => {
-                stopping = true;
-                connection.as_mut().graceful_shutdown();
+            () = stop.cancelled(), if !stopping && !excused => {
+                if one_request || began.is_cancelled() {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                } else {
+                    // Its first request may be on the way, and would be lost.
+                    (one_request, excused) = (true, true);
+                    let until = first_head.deadline().min(Instant::now() + FIRST_REQUEST_GRACE);
+                    first_head.as_mut().reset(until);
+                }
             }
             () = began.cancelled(), if one_request && !stopping => {
                 stopping = true;
