@@ -96,7 +96,8 @@ impl HttpServer {
     }
 
     /// Serves `routes` until `stop` is cancelled, then finishes the requests under way. From when `draining` is cancelled, a
-    /// connection ends after the answer it is at, and a new one after its first: enough for a probe.
+    /// connection ends after the answer it is at, and a new one after its first: enough for a probe. One on which nothing was asked
+    /// yet has a second for that.
     pub async fn run(
         self,
         routes: Routes,

@@ -108,10 +108,12 @@ impl Committer {
         self.newest = self.newest.max(self.shared.clock.now());
         self.cold_trims_left = COLD_TRIMS_PER_COMMIT;
         let mut commit = Commit::new(self.newest);
-        commit.expect(drained.iter().map(expected_bytes).sum());
+        let shares_rows = self.journal.is_some();
+        if shares_rows {
+            commit.expect(drained.iter().map(expected_bytes).sum());
+        }
         for part in drained {
-            if self.journal.is_none() {
-                // Each stream's rows are its own.
+            if !shares_rows {
                 commit.expect(expected_bytes(&part));
             }
             self.decide_stream(&mut commit, part);

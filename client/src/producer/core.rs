@@ -132,8 +132,11 @@ impl Core {
                 Push::RoomWanted(cost)
             });
         }
-        let held = room.as_ref().map_or(0, SemaphorePermit::num_permits);
-        room.map(SemaphorePermit::forget).unwrap_or_default();
+        let held = room.map_or(0, |room| {
+            let held = room.num_permits();
+            room.forget();
+            held
+        });
         let receipt = state.window.push(payload, held);
         self.call_writer(state, link);
         Ok(Push::Accepted(receipt))

@@ -92,19 +92,14 @@ async fn sending_waits_when_the_window_is_full() {
         &mut peer,
     )
     .await;
-    let text = "x".repeat(92);
-    let mut accepted = 0;
-    while let Some(sent) = producer.send(&text).now_or_never() {
-        sent.unwrap();
-        accepted += 1;
-        // Gives the writer its turn, as any caller that awaits something does.
-        tokio::task::yield_now().await;
-        assert!(accepted < 10, "it must come to a halt");
-    }
-    assert_eq!(accepted, 3, "two batches in flight and one open");
+    assert_eq!(
+        fill(&producer).await,
+        3,
+        "two batches in flight and one open"
+    );
     let (first, _) = batch(&mut peer, 0).await;
     peer.confirm(&[(first, 1)]).await;
-    soon(producer.send(&text)).await.unwrap();
+    soon(producer.send("x".repeat(92))).await.unwrap();
 }
 
 /// Sends a record of 100 bytes with its head for as long as that is accepted at once. Says how many were.
@@ -113,6 +108,7 @@ async fn fill(producer: &Producer) -> usize {
     while let Some(sent) = producer.send("x".repeat(92)).now_or_never() {
         sent.unwrap();
         accepted += 1;
+        // Gives the writer its turn, as any caller that awaits something does.
         tokio::task::yield_now().await;
         assert!(accepted < 10, "it must come to a halt");
     }
