@@ -60,7 +60,7 @@ impl BrokerOptions {
                 total_bytes_max: 8 * MIB,
                 stream_bytes_max: 2 * MIB,
             },
-            commit_bytes_max: MIB,
+            commit_bytes_max: MIB / 2,
             hot_tail_bytes_max: 48 * MIB,
             fold_bytes: 12 * MIB,
             fold_interval: Duration::from_secs(5),

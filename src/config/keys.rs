@@ -181,7 +181,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "commit_bytes_max",
-        "1MiB",
+        "512KiB",
         "SIZE",
         "Most bytes in one commit",
     ),

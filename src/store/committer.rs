@@ -2,7 +2,8 @@
 //!
 //! It takes what the write queues hold, fairly and up to a byte limit, runs the rules over it, writes one transaction with
 //! one fsync, changes the live views, then answers. While it waits for the disk the queues fill, so the next commit is
-//! larger by itself: there is no linger and no timer. With nothing to do it parks until kicked.
+//! larger by itself: there is no linger and no timer. With nothing it may take it parks until kicked: by a push, or by the folder
+//! when there is room again.
 //!
 //! Invariants:
 //! - Nothing is published or answered before the transaction that holds it is durable; a refusal waits too, since it may
@@ -23,7 +24,7 @@ use super::retention;
 use super::room::Full;
 use super::shared::Shared;
 use crate::rules::{self, Command, Context, Decision, Effect, StreamState};
-use crate::stream::{Completion, Completions, Drained, Resident, Stream, Submission};
+use crate::stream::{Allowance, Completion, Completions, Drained, Resident, Stream, Submission};
 use crate::types::{Error, Fault, Position, Refusal, StreamId, Timestamp};
 
 /// Cold trims (those that must read the store) in one commit; more wait for the next.
@@ -67,9 +68,10 @@ impl Committer {
     pub fn run(mut self) {
         self.shared.queues.set_committer(std::thread::current());
         loop {
-            let drained = self.shared.queues.drain(self.bytes_max());
+            let stopping = self.shared.is_stopping();
+            let drained = self.shared.queues.drain(self.allowance(stopping));
             if drained.is_empty() {
-                if self.shared.is_stopping() {
+                if stopping {
                     self.shared.queues.close();
                     self.shared.stop_folder();
                     return;
@@ -94,13 +96,21 @@ impl Committer {
         }
     }
 
-    /// How much is taken from the queues at a time. What will be refused need not fit into a commit.
-    fn bytes_max(&self) -> usize {
-        if self.full.is_some() {
-            return usize::MAX;
+    /// What is taken from the queues. What will be refused need not fit into a commit, and before the end everything is answered.
+    fn allowance(&self, stopping: bool) -> Allowance {
+        let shared = &self.shared;
+        if self.full.is_some() || shared.faulted().is_some() {
+            return Allowance::ALL;
         }
-        let unfolded = self.shared.unfolded.lock();
-        unfolded.commit_bytes(&self.shared.options)
+        let allowance = shared.unfolded.lock().allowance(&shared.options);
+        Allowance {
+            queue_bytes_max: if stopping {
+                usize::MAX
+            } else {
+                allowance.queue_bytes_max
+            },
+            ..allowance
+        }
     }
 
     fn commit(&mut self, drained: Vec<Drained>) {

@@ -247,5 +247,6 @@ impl Folder {
             .set((unfolded.row_bytes + unfolded.held_bytes) as u64);
         drop(unfolded);
         self.shared.unfolded_changed.notify_all();
+        self.shared.queues.kick();
     }
 }

@@ -105,8 +105,10 @@ impl Shared {
             tracing::error!(error = %reason, "the store failed; writes are refused until a restart");
         }
         // Under the lock, so that a committer about to wait for room cannot miss it.
-        let _waiting = self.unfolded.lock();
+        let waiting = self.unfolded.lock();
         self.unfolded_changed.notify_all();
+        drop(waiting);
+        self.queues.kick();
     }
 
     /// Writes are refused until [`Shared::has_room`].

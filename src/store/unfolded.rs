@@ -7,9 +7,7 @@ use std::collections::VecDeque;
 
 use super::journal::Row;
 use super::local::LocalOptions;
-
-/// The least that a commit may bring however little memory is left: a sync should carry more than a few records.
-const COMMIT_BYTES_LEAST: usize = 64 << 10;
+use crate::stream::{Allowance, SHORT_QUEUE_BYTES, kept_for_short};
 
 /// Rows committed and not yet released from memory: the hot tail's budget and the folder's work.
 #[derive(Debug, Default)]
@@ -58,27 +56,28 @@ impl Unfolded {
         rows.filter(move |row| row.number > watermark)
     }
 
-    /// Enough is there for a fold, or the budget is spent: then a fold, even of nothing, makes room.
+    /// Enough is there for a fold, or the budget is nearly spent: then a fold, even of nothing, makes room.
     pub fn wants_fold(&self, options: &LocalOptions) -> bool {
         self.row_bytes >= options.fold_bytes
             || self.file_bytes >= options.hot_tail_bytes_max
+            || self.is_nearly_over(options)
             || self.is_over(options)
     }
 
-    /// How much the next commit may bring: less and less as the last quarter of the budget is used up, so that it lasts until the
-    /// folder has made room. Else those who fill it would make everybody wait.
-    pub fn commit_bytes(&self, options: &LocalOptions) -> usize {
-        let most = options.commit_bytes_max;
-        let used = self.row_bytes + self.held_bytes;
-        let left = options.hot_tail_bytes_max.saturating_sub(used);
-        let quarter = (options.hot_tail_bytes_max / 4).max(1);
-        if left >= quarter {
-            return most;
+    /// What the next commit may bring. The last eighth of the budget is for streams with little queued: those who fill it wait for
+    /// the folder, and nobody else waits for them. While nothing is folded all are equal.
+    pub fn allowance(&self, options: &LocalOptions) -> Allowance {
+        let waits = self.is_nearly_over(options) && self.stuck.is_none();
+        Allowance {
+            bytes_max: options.commit_bytes_max,
+            queue_bytes_max: if waits { SHORT_QUEUE_BYTES } else { usize::MAX },
         }
-        let part = most as u128 * left as u128 / quarter as u128;
-        usize::try_from(part)
-            .unwrap_or(most)
-            .max(COMMIT_BYTES_LEAST.min(most))
+    }
+
+    /// Only what is kept for short queues is left.
+    fn is_nearly_over(&self, options: &LocalOptions) -> bool {
+        let most = options.hot_tail_bytes_max;
+        self.row_bytes + self.held_bytes > most - kept_for_short(most)
     }
 
     /// More is in memory than may be, or twice that in the journal's file: appends wait.
@@ -126,15 +125,16 @@ mod tests {
         unfolded
     }
 
+    fn queue_bytes_max(unfolded: &Unfolded) -> usize {
+        unfolded.allowance(&options()).queue_bytes_max
+    }
+
     #[test]
-    fn commits_get_smaller_over_the_last_quarter_of_the_budget() {
-        let bytes = |mib: usize| holding(mib << 20).commit_bytes(&options());
-        assert_eq!(bytes(0), 1024 * KIB);
-        assert_eq!(bytes(12), 1024 * KIB);
-        assert_eq!(bytes(14), 512 * KIB);
-        assert_eq!(bytes(15), 256 * KIB);
-        assert_eq!(bytes(16), COMMIT_BYTES_LEAST);
-        assert_eq!(bytes(40), COMMIT_BYTES_LEAST);
+    fn the_last_eighth_is_for_short_queues() {
+        assert_eq!(queue_bytes_max(&holding(14 << 20)), usize::MAX);
+        let nearly = holding((14 << 20) + 1);
+        assert_eq!(queue_bytes_max(&nearly), SHORT_QUEUE_BYTES);
+        assert!(nearly.wants_fold(&options()) && !nearly.is_over(&options()));
     }
 
     #[test]
@@ -142,15 +142,14 @@ mod tests {
         let mut unfolded = holding(15 << 20);
         let row = unfolded.pop().unwrap();
         unfolded.held_bytes += row.bytes_in_memory();
-        assert_eq!(unfolded.commit_bytes(&options()), 256 * KIB);
+        assert_eq!(queue_bytes_max(&unfolded), SHORT_QUEUE_BYTES);
+        assert!(unfolded.wants_fold(&options()));
     }
 
     #[test]
-    fn a_small_limit_of_commits_is_never_exceeded() {
-        let small = LocalOptions {
-            commit_bytes_max: 4 * KIB,
-            ..options()
-        };
-        assert_eq!(holding(40 << 20).commit_bytes(&small), 4 * KIB);
+    fn nobody_waits_for_a_folder_that_is_stuck() {
+        let mut unfolded = holding(15 << 20);
+        unfolded.stuck = Some("no room".to_owned());
+        assert_eq!(queue_bytes_max(&unfolded), usize::MAX);
     }
 }

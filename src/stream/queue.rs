@@ -5,6 +5,8 @@
 //!
 //! Invariant: a stream with something queued is on the active list exactly once.
 
+mod active;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,11 +18,20 @@ use tokio::sync::Notify;
 
 use super::{Stream, Submission};
 use crate::types::Fault;
+use active::Active;
+
+/// How much is queued at most on a stream that may use what is kept for short queues.
+pub(crate) const SHORT_QUEUE_BYTES: usize = 64 << 10;
+
+/// The part of a bound that is kept for short queues: who fills the rest waits, and nobody else waits for them.
+pub(crate) fn kept_for_short(max: usize) -> usize {
+    max / 8
+}
 
 /// How much may be queued.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueLimits {
-    /// Bytes over all streams.
+    /// Bytes over all streams; some of them only for short queues.
     pub total_bytes_max: usize,
     /// Bytes on one stream.
     pub stream_bytes_max: usize,
@@ -34,6 +45,23 @@ pub(super) struct Pending {
     active: bool,
     /// When the oldest one was queued.
     since: Option<Instant>,
+}
+
+/// What one drain may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// About how many bytes.
+    pub bytes_max: usize,
+    /// Streams with more than this queued are left out.
+    pub queue_bytes_max: usize,
+}
+
+impl Allowance {
+    /// Everything there is.
+    pub const ALL: Self = Self {
+        bytes_max: usize::MAX,
+        queue_bytes_max: usize::MAX,
+    };
 }
 
 /// What the committer took from one stream's queue.
@@ -51,7 +79,7 @@ pub struct Drained {
 #[derive(Debug)]
 pub struct WriteQueues {
     limits: QueueLimits,
-    active: Mutex<VecDeque<Arc<Stream>>>,
+    active: Mutex<Active>,
     bytes: AtomicUsize,
     space: Notify,
     space_wanted: AtomicBool,
@@ -121,7 +149,7 @@ impl WriteQueues {
         // Refusing the rest takes this lock again.
         drop(pending);
         if activated {
-            self.active.lock().push_back(Arc::clone(stream));
+            self.active.lock().begin(Arc::clone(stream));
         }
         if self.closed.load(Ordering::SeqCst) {
             self.refuse_rest();
@@ -129,10 +157,19 @@ impl WriteQueues {
     }
 
     fn is_full(&self, pending: &Pending, cost: usize) -> bool {
+        let QueueLimits {
+            total_bytes_max,
+            stream_bytes_max,
+        } = self.limits;
+        let kept = if pending.bytes + cost > SHORT_QUEUE_BYTES {
+            kept_for_short(total_bytes_max)
+        } else {
+            0
+        };
         // What is at most half full takes one of any size: what `space` waits for must let the waiter in.
-        let over = |queued: usize, max: usize| queued > max / 2 && queued + cost > max;
-        over(pending.bytes, self.limits.stream_bytes_max)
-            || over(self.bytes(), self.limits.total_bytes_max)
+        let over =
+            |queued: usize, max: usize, kept: usize| queued > max / 2 && queued + cost > max - kept;
+        over(pending.bytes, stream_bytes_max, 0) || over(self.bytes(), total_bytes_max, kept)
     }
 
     /// True if the queues together hold half of what they may.
@@ -167,27 +204,33 @@ impl WriteQueues {
         }
     }
 
-    /// Takes queued commands up to about `bytes_max`, fairly: each active stream gives up to an equal share, so one with a long
-    /// queue cannot hold up the others. A stream comes up at most once.
-    pub(crate) fn drain(&self, bytes_max: usize) -> Vec<Drained> {
-        let mut streams = std::mem::take(&mut *self.active.lock());
-        let share = (bytes_max / streams.len().max(1)).max(1);
+    /// Takes queued commands as far as the allowance goes, fairly: each active stream gives up to an equal share, those that the
+    /// last drain left with a rest after the others. So a long queue cannot hold up a short one. A stream comes up at most once.
+    pub(crate) fn drain(&self, allowance: Allowance) -> Vec<Drained> {
+        let mut streams = self.active.lock().take();
+        let share = (allowance.bytes_max / streams.len().max(1)).max(1);
         let mut drained = Vec::with_capacity(streams.len());
         let mut unfinished = VecDeque::new();
         let mut taken = 0;
-        while taken < bytes_max {
+        while taken < allowance.bytes_max {
             let Some(stream) = streams.pop_front() else {
                 break;
             };
-            let (some, bytes, more) = take_share(&stream, share);
-            taken += bytes;
-            if more {
-                unfinished.push_back(Arc::clone(&stream));
+            let mut pending = stream.pending.lock();
+            if pending.bytes <= allowance.queue_bytes_max {
+                let (some, bytes) = pending.take(share);
+                taken += bytes;
+                drained.push(some.of(Arc::clone(&stream)));
             }
-            drained.push(some.into_drained(stream));
+            let more = pending.active;
+            drop(pending);
+            if more {
+                unfinished.push_back(stream);
+            }
         }
-        streams.append(&mut unfinished);
-        self.put_back(streams);
+        if !streams.is_empty() || !unfinished.is_empty() {
+            self.active.lock().put_back(streams, unfinished);
+        }
         self.release(taken);
         drained
     }
@@ -199,20 +242,10 @@ impl WriteQueues {
     }
 
     fn refuse_rest(&self) {
-        for part in self.drain(usize::MAX) {
+        for part in self.drain(Allowance::ALL) {
             part.stream.answered(part.submissions.len());
             for submission in part.submissions {
                 submission.completion.tell(Err(Fault::Draining.into()));
-            }
-        }
-    }
-
-    /// Streams not reached go in front of those that became active meanwhile.
-    fn put_back(&self, streams: VecDeque<Arc<Stream>>) {
-        if !streams.is_empty() {
-            let mut active = self.active.lock();
-            for stream in streams.into_iter().rev() {
-                active.push_front(stream);
             }
         }
     }
@@ -225,13 +258,38 @@ impl WriteQueues {
     }
 }
 
+impl Pending {
+    /// Takes commands worth up to `share` bytes, but at least one. Says what they weigh.
+    fn take(&mut self, share: usize) -> (Share, usize) {
+        let since = self.since.unwrap_or_else(Instant::now);
+        if self.bytes <= share {
+            let bytes = std::mem::take(&mut self.bytes);
+            let submissions = std::mem::take(&mut self.submissions);
+            self.active = false;
+            return (Share { submissions, since }, bytes);
+        }
+        let mut submissions = VecDeque::new();
+        let mut taken = 0;
+        while taken < share {
+            let Some(submission) = self.submissions.pop_front() else {
+                break;
+            };
+            taken += submission.command.queued_bytes();
+            submissions.push_back(submission);
+        }
+        self.bytes -= taken;
+        self.active = !self.submissions.is_empty();
+        (Share { submissions, since }, taken)
+    }
+}
+
 struct Share {
     submissions: VecDeque<Submission>,
     since: Instant,
 }
 
 impl Share {
-    fn into_drained(self, stream: Arc<Stream>) -> Drained {
+    fn of(self, stream: Arc<Stream>) -> Drained {
         Drained {
             stream,
             submissions: self.submissions,
@@ -240,26 +298,92 @@ impl Share {
     }
 }
 
-/// Takes commands worth up to `share` bytes, but at least one. Says what they weigh and whether more are queued.
-fn take_share(stream: &Stream, share: usize) -> (Share, usize, bool) {
-    let mut pending = stream.pending.lock();
-    let since = pending.since.unwrap_or_else(Instant::now);
-    if pending.bytes <= share {
-        let bytes = std::mem::take(&mut pending.bytes);
-        let submissions = std::mem::take(&mut pending.submissions);
-        pending.active = false;
-        return (Share { submissions, since }, bytes, false);
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::rules::Command;
+    use crate::stream::Completion;
+    use crate::types::{AppendOptions, RecordBlock, StorageKind, StreamName};
+
+    const KIB: usize = 1 << 10;
+
+    fn queues() -> WriteQueues {
+        WriteQueues::new(QueueLimits {
+            total_bytes_max: 8 << 20,
+            stream_bytes_max: 2 << 20,
+        })
     }
-    let mut submissions = VecDeque::new();
-    let mut taken = 0;
-    while taken < share {
-        let Some(submission) = pending.submissions.pop_front() else {
-            break;
+
+    fn stream(name: &str) -> Arc<Stream> {
+        let name = StreamName::new(name).unwrap();
+        Arc::new(Stream::new(name, StorageKind::Durable))
+    }
+
+    fn push(queues: &WriteQueues, stream: &Arc<Stream>, bytes: usize) -> bool {
+        let submission = Submission {
+            command: Command::Append {
+                batch: RecordBlock::from_payloads([Bytes::from(vec![0; bytes])]),
+                options: AppendOptions::default(),
+            },
+            completion: Completion::Discard,
         };
-        taken += submission.command.queued_bytes();
-        submissions.push_back(submission);
+        queues.try_push(stream, submission).is_ok()
     }
-    pending.bytes -= taken;
-    pending.active = !pending.submissions.is_empty();
-    (Share { submissions, since }, taken, pending.active)
+
+    fn names(drained: &[Drained]) -> Vec<&str> {
+        drained
+            .iter()
+            .map(|part| part.stream.name().as_str())
+            .collect()
+    }
+
+    const ONE_MIB: Allowance = Allowance {
+        bytes_max: 1024 * KIB,
+        queue_bytes_max: usize::MAX,
+    };
+
+    #[test]
+    fn a_short_queue_is_drained_before_long_ones_that_had_their_turn() {
+        let queues = queues();
+        let long = ["a", "b", "c", "d"].map(stream);
+        for _ in 0..4 {
+            assert!(long.iter().all(|long| push(&queues, long, 256 * KIB)));
+        }
+        let drained = queues.drain(ONE_MIB);
+        assert_eq!(names(&drained), ["a", "b", "c", "d"]);
+        assert!(push(&queues, &stream("short"), 100));
+        let drained = queues.drain(ONE_MIB);
+        assert_eq!(names(&drained), ["short", "a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn long_queues_leave_room_for_short_ones() {
+        let queues = queues();
+        for long in ["a", "b", "c", "d", "e", "f"].map(stream) {
+            while push(&queues, &long, 100 * KIB) {}
+        }
+        let left = (8 << 20) - queues.bytes();
+        assert!(left >= 1024 * KIB, "{left} bytes are left");
+        let short = stream("short");
+        assert!(push(&queues, &short, 60 * KIB));
+        assert!(!push(&queues, &short, 60 * KIB), "it is long now");
+        assert!(push(&queues, &stream("other"), 60 * KIB));
+    }
+
+    #[test]
+    fn long_queues_may_be_left_out_and_keep_what_they_have() {
+        let queues = queues();
+        let (long, short) = (stream("long"), stream("short"));
+        assert!(push(&queues, &long, 256 * KIB) && push(&queues, &short, 100));
+        let only_short = Allowance {
+            queue_bytes_max: SHORT_QUEUE_BYTES,
+            ..ONE_MIB
+        };
+        assert_eq!(names(&queues.drain(only_short)), ["short"]);
+        assert!(queues.drain(only_short).is_empty());
+        assert_eq!(names(&queues.drain(ONE_MIB)), ["long"]);
+        assert_eq!(queues.bytes(), 0);
+    }
 }
