@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use bytesize::ByteSize;
 use streamkeeper_protocol::limits::TOKEN_BYTES_MAX;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::layers::Value;
 use crate::server::ListenAddress;
@@ -297,8 +297,8 @@ pub struct LogLevel(String);
 
 impl LogLevel {
     /// The filter for `tracing`.
-    pub fn filter(&self) -> EnvFilter {
-        EnvFilter::new(&self.0)
+    pub fn filter(&self) -> Targets {
+        self.0.parse().unwrap_or_default()
     }
 }
 
@@ -311,9 +311,9 @@ impl FromStr for LogLevel {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        // `EnvFilter` takes any single word for the name of a target, so a misspelt level would log nothing.
+        // `Targets` takes any single word for the name of a target, so a misspelt level would log nothing.
         let is_level = text.parse::<tracing::Level>().is_ok() || text == "off";
-        let is_directives = text.contains(['=', ',']) && EnvFilter::try_new(text).is_ok();
+        let is_directives = text.contains(['=', ',']) && text.parse::<Targets>().is_ok();
         (is_level || is_directives)
             .then(|| Self(text.to_owned()))
             .ok_or(())

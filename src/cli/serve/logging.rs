@@ -2,17 +2,20 @@
 
 use std::io::{self, IsTerminal as _};
 
-use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{fmt, registry};
 
 use crate::config::{Config, LogFormat};
 
 /// Starts logging for the whole process.
 pub(super) fn start(config: &Config) {
-    let builder = fmt()
-        .with_writer(io::stderr)
-        .with_env_filter(config.log_level.filter());
+    let wanted = registry().with(config.log_level.filter());
+    let lines = fmt::layer().with_writer(io::stderr);
     match config.log_format {
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => wanted
+            .with(lines.with_ansi(io::stderr().is_terminal()))
+            .init(),
+        LogFormat::Json => wanted.with(lines.json().flatten_event(true)).init(),
     }
 }
