@@ -195,11 +195,11 @@ impl Broker {
         }
     }
 
-    /// Waits until the write queue of `stream` has room. Cancel safe.
-    pub async fn space(&self, stream: &Arc<Stream>) {
+    /// Waits until the write queue of `stream` has room for a command that costs so much ([`Command::queued_bytes`]). Cancel safe.
+    pub async fn space(&self, stream: &Arc<Stream>, cost: usize) {
         let queues = &self.store(stream).shared.queues;
         queues.kick();
-        queues.space(stream).await;
+        queues.space(stream, cost).await;
     }
 
     /// Tells the committers that something was queued.
@@ -262,7 +262,7 @@ impl Broker {
         };
         while let Err(back) = self.try_submit(&stream, submission) {
             submission = *back;
-            self.space(&stream).await;
+            self.space(&stream, submission.command.queued_bytes()).await;
         }
         self.store(&stream).shared.queues.kick();
         let gone = |_| Error::Fault(Fault::Draining);

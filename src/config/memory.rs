@@ -14,7 +14,7 @@ const CONNECTION_BYTES: u64 = 4 << 10;
 const DIVIDED_BYTES_MIN: u64 = 32 * MIB;
 
 /// Bounds, and how many 32nds they get.
-const PARTS: [(&str, u64); 9] = [
+const PARTS: [(&str, u64); 8] = [
     ("hot_tail_bytes_max", 8),
     ("memory_streams_bytes_max", 4),
     ("http_bodies_bytes_max", 4),
@@ -23,11 +23,11 @@ const PARTS: [(&str, u64); 9] = [
     ("fold_bytes", 2),
     ("store_cache_bytes", 2),
     ("queue_bytes_max", 2),
-    ("commit_bytes_max", 1),
 ];
 
-/// Bounds of one client within one of [`PARTS`]: at most half of it.
-const HALVES: [(&str, &str, u64); 2] = [
+/// Bounds that are half of one of [`PARTS`], and no more than without a ceiling.
+const HALVES: [(&str, &str, u64); 3] = [
+    ("commit_bytes_max", "queue_bytes_max", MIB / 2),
     ("stream_queue_bytes_max", "queue_bytes_max", 2 * MIB),
     ("http_body_bytes_max", "http_bodies_bytes_max", 8 * MIB),
 ];

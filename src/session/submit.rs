@@ -180,9 +180,10 @@ impl Submissions {
 
     /// Resolves when the request that is held back may be tried again; `None` if there is none.
     pub(super) fn space(&self, broker: &Broker) -> Option<Space> {
-        let (stream, _) = self.held_back.as_ref()?;
+        let (stream, submission) = self.held_back.as_ref()?;
+        let cost = submission.command.queued_bytes();
         let (broker, stream) = (broker.clone(), Arc::clone(stream));
-        Some(Box::pin(async move { broker.space(&stream).await }))
+        Some(Box::pin(async move { broker.space(&stream, cost).await }))
     }
 
     /// Tries the request again that is held back.

@@ -2,8 +2,8 @@
 //!
 //! It takes what the write queues hold, fairly and up to a byte limit, runs the rules over it, writes one transaction with
 //! one fsync, changes the live views, then answers. While it waits for the disk the queues fill, so the next commit is
-//! larger by itself: there is no linger and no timer. With nothing it may take it parks until kicked: by a push, or by the folder
-//! when there is room again.
+//! larger by itself: there is no linger and no timer. With nothing it may take it parks until kicked: after a push, or by the folder
+//! when there is room again, or none to wait for.
 //!
 //! Invariants:
 //! - Nothing is published or answered before the transaction that holds it is durable; a refusal waits too, since it may
@@ -71,6 +71,7 @@ impl Committer {
             let stopping = self.shared.is_stopping();
             let drained = self.shared.queues.drain(self.allowance(stopping));
             if drained.is_empty() {
+                self.show_queue();
                 if stopping {
                     self.shared.queues.close();
                     self.shared.stop_folder();
@@ -89,11 +90,13 @@ impl Committer {
             if self.full.is_some() {
                 self.look_for_room();
             }
-            self.shared
-                .metrics
-                .queue_bytes
-                .set(self.shared.queues.bytes() as u64);
+            self.show_queue();
         }
+    }
+
+    fn show_queue(&self) {
+        let bytes = self.shared.queues.bytes() as u64;
+        self.shared.metrics.queue_bytes.set(bytes);
     }
 
     /// What is taken from the queues. What will be refused need not fit into a commit, and before the end everything is answered.
@@ -102,15 +105,11 @@ impl Committer {
         if self.full.is_some() || shared.faulted().is_some() {
             return Allowance::ALL;
         }
-        let allowance = shared.unfolded.lock().allowance(&shared.options);
-        Allowance {
-            queue_bytes_max: if stopping {
-                usize::MAX
-            } else {
-                allowance.queue_bytes_max
-            },
-            ..allowance
+        let mut allowance = shared.unfolded.lock().allowance(&shared.options);
+        if stopping {
+            allowance.queue_bytes_max = usize::MAX;
         }
+        allowance
     }
 
     fn commit(&mut self, drained: Vec<Drained>) {

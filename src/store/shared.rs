@@ -105,9 +105,10 @@ impl Shared {
             tracing::error!(error = %reason, "the store failed; writes are refused until a restart");
         }
         // Under the lock, so that a committer about to wait for room cannot miss it.
-        let waiting = self.unfolded.lock();
+        let unfolded = self.unfolded.lock();
         self.unfolded_changed.notify_all();
-        drop(waiting);
+        drop(unfolded);
+        // What it left for the folder is refused now.
         self.queues.kick();
     }
 

@@ -9,6 +9,14 @@ use super::journal::Row;
 use super::local::LocalOptions;
 use crate::stream::{Allowance, SHORT_QUEUE_BYTES, kept_for_short};
 
+/// The least that a commit may bring however small the budget is: a sync should carry more than a few records.
+const COMMIT_BYTES_LEAST: usize = 64 << 10;
+
+/// What is kept for short queues: less than a fold makes room for, so that long ones get on.
+fn kept(options: &LocalOptions) -> usize {
+    kept_for_short(options.hot_tail_bytes_max).min(options.fold_bytes / 2)
+}
+
 /// Rows committed and not yet released from memory: the hot tail's budget and the folder's work.
 #[derive(Debug, Default)]
 pub(crate) struct Unfolded {
@@ -61,23 +69,23 @@ impl Unfolded {
         self.row_bytes >= options.fold_bytes
             || self.file_bytes >= options.hot_tail_bytes_max
             || self.is_nearly_over(options)
-            || self.is_over(options)
     }
 
-    /// What the next commit may bring. The last eighth of the budget is for streams with little queued: those who fill it wait for
-    /// the folder, and nobody else waits for them. While nothing is folded all are equal.
+    /// What the next commit may bring. The last part of the budget is for short queues: long ones, which filled the rest, wait for the
+    /// folder, unless it is stuck.
     pub fn allowance(&self, options: &LocalOptions) -> Allowance {
         let waits = self.is_nearly_over(options) && self.stuck.is_none();
+        // One commit shall not use up what is kept.
+        let bytes_max = (kept(options) / 2).max(COMMIT_BYTES_LEAST);
         Allowance {
-            bytes_max: options.commit_bytes_max,
+            bytes_max: options.commit_bytes_max.min(bytes_max),
             queue_bytes_max: if waits { SHORT_QUEUE_BYTES } else { usize::MAX },
         }
     }
 
     /// Only what is kept for short queues is left.
     fn is_nearly_over(&self, options: &LocalOptions) -> bool {
-        let most = options.hot_tail_bytes_max;
-        self.row_bytes + self.held_bytes > most - kept_for_short(most)
+        self.row_bytes + self.held_bytes > options.hot_tail_bytes_max - kept(options)
     }
 
     /// More is in memory than may be, or twice that in the journal's file: appends wait.
@@ -107,7 +115,7 @@ mod tests {
                 total_bytes_max: 1 << 20,
                 stream_bytes_max: 1 << 20,
             },
-            commit_bytes_max: 1024 * KIB,
+            commit_bytes_max: 512 * KIB,
             hot_tail_bytes_max: 16 << 20,
             fold_bytes: 4 << 20,
             fold_interval: Duration::from_secs(1),
@@ -144,6 +152,17 @@ mod tests {
         unfolded.held_bytes += row.bytes_in_memory();
         assert_eq!(queue_bytes_max(&unfolded), SHORT_QUEUE_BYTES);
         assert!(unfolded.wants_fold(&options()));
+    }
+
+    #[test]
+    fn one_commit_does_not_use_up_what_is_kept() {
+        let large = LocalOptions {
+            commit_bytes_max: 8 << 20,
+            ..options()
+        };
+        let unfolded = Unfolded::default();
+        assert_eq!(unfolded.allowance(&large).bytes_max, 1024 * KIB);
+        assert_eq!(unfolded.allowance(&options()).bytes_max, 512 * KIB);
     }
 
     #[test]

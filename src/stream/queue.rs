@@ -20,10 +20,10 @@ use super::{Stream, Submission};
 use crate::types::Fault;
 use active::Active;
 
-/// How much is queued at most on a stream that may use what is kept for short queues.
+/// How much a queue that is called short holds at most.
 pub(crate) const SHORT_QUEUE_BYTES: usize = 64 << 10;
 
-/// The part of a bound that is kept for short queues: who fills the rest waits, and nobody else waits for them.
+/// The part of a bound that is kept for short queues: long ones that fill the rest wait by themselves.
 pub(crate) fn kept_for_short(max: usize) -> usize {
     max / 8
 }
@@ -177,19 +177,27 @@ impl WriteQueues {
         self.bytes() > self.limits.total_bytes_max / 2
     }
 
-    /// Waits until the queue of `stream` has room again. Cancel safe.
-    pub(crate) async fn space(&self, stream: &Stream) {
+    /// Waits until the queue of `stream` has room again for a command of this `cost`. Cancel safe.
+    pub(crate) async fn space(&self, stream: &Stream, cost: usize) {
         loop {
             let freed = self.space.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
             self.space_wanted.store(true, Ordering::SeqCst);
-            let half_total = self.bytes() <= self.limits.total_bytes_max / 2;
-            if half_total && stream.pending.lock().bytes <= self.limits.stream_bytes_max / 2 {
+            if self.has_space(&stream.pending.lock(), cost) {
                 return;
             }
             freed.await;
         }
+    }
+
+    /// Long queues wait until half is free, for larger commits; a short one does not wait for them.
+    fn has_space(&self, pending: &Pending, cost: usize) -> bool {
+        if pending.bytes + cost <= SHORT_QUEUE_BYTES {
+            return !self.is_full(pending, cost);
+        }
+        self.bytes() <= self.limits.total_bytes_max / 2
+            && pending.bytes <= self.limits.stream_bytes_max / 2
     }
 
     pub(crate) fn set_committer(&self, thread: Thread) {
@@ -204,35 +212,31 @@ impl WriteQueues {
         }
     }
 
-    /// Takes queued commands as far as the allowance goes, fairly: each active stream gives up to an equal share, those that the
-    /// last drain left with a rest after the others. So a long queue cannot hold up a short one. A stream comes up at most once.
+    /// Takes queued commands as far as the allowance goes, fairly. Short queues that began since the last drain go first, up to half
+    /// of it; then each active stream gives up to an equal share, those after the others that gave one the last time. So a long queue
+    /// holds up nobody for long. A stream comes up at most once.
     pub(crate) fn drain(&self, allowance: Allowance) -> Vec<Drained> {
-        let mut streams = self.active.lock().take();
-        let share = (allowance.bytes_max / streams.len().max(1)).max(1);
-        let mut drained = Vec::with_capacity(streams.len());
-        let mut unfinished = VecDeque::new();
-        let mut taken = 0;
-        while taken < allowance.bytes_max {
-            let Some(stream) = streams.pop_front() else {
-                break;
-            };
-            let mut pending = stream.pending.lock();
-            if pending.bytes <= allowance.queue_bytes_max {
-                let (some, bytes) = pending.take(share);
-                taken += bytes;
-                drained.push(some.of(Arc::clone(&stream)));
-            }
-            let more = pending.active;
-            drop(pending);
-            if more {
-                unfinished.push_back(stream);
-            }
+        let turns = self.active.lock().take();
+        let mut drain = Drain::new(allowance, turns.len());
+        let mut order = turns.waiting;
+        for stream in turns.begun {
+            order.extend(drain.visit_short(stream));
         }
-        if !streams.is_empty() || !unfinished.is_empty() {
-            self.active.lock().put_back(streams, unfinished);
+        order.extend(turns.unfinished);
+        let mut passed_over = VecDeque::new();
+        while drain.taken < allowance.bytes_max
+            && let Some(stream) = order.pop_front()
+        {
+            passed_over.extend(drain.visit(stream));
         }
-        self.release(taken);
-        drained
+        passed_over.append(&mut order);
+        if !passed_over.is_empty() || !drain.unfinished.is_empty() {
+            self.active.lock().put_back(passed_over, drain.unfinished);
+        }
+        if drain.taken > 0 {
+            self.release(drain.taken);
+        }
+        drain.drained
     }
 
     /// Refuses whatever comes from now on, and what is still queued.
@@ -258,49 +262,121 @@ impl WriteQueues {
     }
 }
 
+/// A drain under way.
+struct Drain {
+    allowance: Allowance,
+    /// What one stream may give.
+    share: usize,
+    taken: usize,
+    drained: Vec<Drained>,
+    /// Gave their share and have more.
+    unfinished: VecDeque<Arc<Stream>>,
+}
+
+impl Drain {
+    /// Of so many `streams`.
+    fn new(allowance: Allowance, streams: usize) -> Self {
+        let among = if allowance.queue_bytes_max == usize::MAX {
+            streams.max(1)
+        } else {
+            1
+        };
+        Self {
+            allowance,
+            share: (allowance.bytes_max / among).max(1),
+            taken: 0,
+            drained: Vec::with_capacity(streams),
+            unfinished: VecDeque::new(),
+        }
+    }
+
+    /// Takes all of a short queue, as long as less than half of the allowance is used up. Else gives the stream back.
+    fn visit_short(&mut self, stream: Arc<Stream>) -> Option<Arc<Stream>> {
+        let mut pending = stream.pending.lock();
+        if pending.bytes > SHORT_QUEUE_BYTES || self.taken >= self.allowance.bytes_max / 2 {
+            drop(pending);
+            return Some(stream);
+        }
+        let taken = pending.take(usize::MAX);
+        drop(pending);
+        self.keep(stream, taken);
+        None
+    }
+
+    /// Takes the share of a stream. Gives the stream back if it has to be left out.
+    fn visit(&mut self, stream: Arc<Stream>) -> Option<Arc<Stream>> {
+        let mut pending = stream.pending.lock();
+        if pending.bytes > self.allowance.queue_bytes_max {
+            drop(pending);
+            return Some(stream);
+        }
+        let taken = pending.take(self.share);
+        drop(pending);
+        self.keep(stream, taken);
+        None
+    }
+
+    fn keep(&mut self, stream: Arc<Stream>, taken: Taken) {
+        self.taken += taken.bytes;
+        if taken.more {
+            self.unfinished.push_back(Arc::clone(&stream));
+        }
+        self.drained.push(Drained {
+            stream,
+            submissions: taken.submissions,
+            since: taken.since,
+        });
+    }
+}
+
 impl Pending {
-    /// Takes commands worth up to `share` bytes, but at least one. Says what they weigh.
-    fn take(&mut self, share: usize) -> (Share, usize) {
+    /// Takes commands worth up to `share` bytes, but at least one.
+    fn take(&mut self, share: usize) -> Taken {
         let since = self.since.unwrap_or_else(Instant::now);
         if self.bytes <= share {
-            let bytes = std::mem::take(&mut self.bytes);
-            let submissions = std::mem::take(&mut self.submissions);
             self.active = false;
-            return (Share { submissions, since }, bytes);
+            return Taken {
+                submissions: std::mem::take(&mut self.submissions),
+                bytes: std::mem::take(&mut self.bytes),
+                since,
+                more: false,
+            };
         }
         let mut submissions = VecDeque::new();
-        let mut taken = 0;
-        while taken < share {
+        let mut bytes = 0;
+        while bytes < share {
             let Some(submission) = self.submissions.pop_front() else {
                 break;
             };
-            taken += submission.command.queued_bytes();
+            bytes += submission.command.queued_bytes();
             submissions.push_back(submission);
         }
-        self.bytes -= taken;
+        self.bytes -= bytes;
         self.active = !self.submissions.is_empty();
-        (Share { submissions, since }, taken)
-    }
-}
-
-struct Share {
-    submissions: VecDeque<Submission>,
-    since: Instant,
-}
-
-impl Share {
-    fn of(self, stream: Arc<Stream>) -> Drained {
-        Drained {
-            stream,
-            submissions: self.submissions,
-            since: self.since,
+        // Nearly: the rest was queued at any time before.
+        self.since = Some(Instant::now());
+        Taken {
+            submissions,
+            bytes,
+            since,
+            more: self.active,
         }
     }
+}
+
+/// What a queue gave.
+struct Taken {
+    submissions: VecDeque<Submission>,
+    bytes: usize,
+    since: Instant,
+    /// It has more.
+    more: bool,
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use futures_util::FutureExt as _;
 
     use super::*;
     use crate::rules::Command;
@@ -345,17 +421,42 @@ mod tests {
     };
 
     #[test]
-    fn a_short_queue_is_drained_before_long_ones_that_had_their_turn() {
+    fn a_short_queue_is_in_the_next_drain_however_many_long_ones_wait() {
         let queues = queues();
         let long = ["a", "b", "c", "d"].map(stream);
         for _ in 0..4 {
             assert!(long.iter().all(|long| push(&queues, long, 256 * KIB)));
         }
-        let drained = queues.drain(ONE_MIB);
-        assert_eq!(names(&drained), ["a", "b", "c", "d"]);
+        let half_mib = Allowance {
+            bytes_max: 512 * KIB,
+            ..ONE_MIB
+        };
+        assert_eq!(names(&queues.drain(half_mib)), ["a", "b"]);
         assert!(push(&queues, &stream("short"), 100));
+        assert_eq!(names(&queues.drain(half_mib)), ["short", "c", "d"]);
+        assert_eq!(names(&queues.drain(half_mib)), ["a", "b"]);
+    }
+
+    #[test]
+    fn short_queues_leave_half_of_a_drain_to_others() {
+        let queues = queues();
+        let long = stream("long");
+        for _ in 0..8 {
+            assert!(push(&queues, &long, 256 * KIB - KIB));
+        }
+        queues.drain(ONE_MIB);
+        for number in 0..100 {
+            assert!(push(&queues, &stream(&format!("short-{number}")), 32 * KIB));
+        }
+        let before = queues.bytes();
         let drained = queues.drain(ONE_MIB);
-        assert_eq!(names(&drained), ["short", "a", "b", "c", "d"]);
+        assert!(names(&drained).len() > 16 && before - queues.bytes() >= 1024 * KIB);
+        for _ in 0..8 {
+            if names(&queues.drain(ONE_MIB)).contains(&"long") {
+                return;
+            }
+        }
+        panic!("the long queue waits for ever");
     }
 
     #[test]
@@ -373,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn long_queues_may_be_left_out_and_keep_what_they_have() {
+    fn long_queues_that_are_left_out_keep_what_they_have_and_their_place() {
         let queues = queues();
         let (long, short) = (stream("long"), stream("short"));
         assert!(push(&queues, &long, 256 * KIB) && push(&queues, &short, 100));
@@ -383,7 +484,29 @@ mod tests {
         };
         assert_eq!(names(&queues.drain(only_short)), ["short"]);
         assert!(queues.drain(only_short).is_empty());
-        assert_eq!(names(&queues.drain(ONE_MIB)), ["long"]);
+        assert!(push(&queues, &stream("longer"), 512 * KIB));
+        assert_eq!(names(&queues.drain(ONE_MIB)), ["long", "longer"]);
         assert_eq!(queues.bytes(), 0);
+    }
+
+    #[test]
+    fn a_short_queue_that_was_refused_does_not_wait_for_long_ones() {
+        let queues = queues();
+        for long in ["a", "b", "c", "d", "e", "f"].map(stream) {
+            while push(&queues, &long, 100 * KIB) {}
+        }
+        let mut number = 0;
+        while push(&queues, &stream(&format!("short-{number}")), 60 * KIB) {
+            number += 1;
+        }
+        let refused = stream("refused");
+        let mut space = std::pin::pin!(queues.space(&refused, 60 * KIB));
+        assert!(space.as_mut().now_or_never().is_none());
+        queues.drain(Allowance {
+            queue_bytes_max: SHORT_QUEUE_BYTES,
+            ..ONE_MIB
+        });
+        assert!(queues.bytes() > 6 << 20, "the long ones are left");
+        assert!(space.now_or_never().is_some());
     }
 }

@@ -1,78 +1,46 @@
-//! The order in which the streams with something queued come up.
+//! The streams with something queued, as they come up.
 //!
-//! First those that the last drain did not reach, then those that became active since, last those it took a share of: a stream
-//! that begins need not wait behind long queues that had their turn, and what is passed over once is first the next time.
+//! Those that the last drain passed over come first, then those that became active since, last those it took a share of.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::stream::Stream;
 
-/// See the module.
+/// See the module. Between drains the committer holds none of them.
 #[derive(Debug, Default)]
 pub(super) struct Active {
-    waiting: VecDeque<Arc<Stream>>,
+    /// Passed over by the last drain.
+    pub waiting: VecDeque<Arc<Stream>>,
+    /// Had nothing queued before.
+    pub begun: VecDeque<Arc<Stream>>,
     /// Gave a share to the last drain and have more.
-    unfinished: VecDeque<Arc<Stream>>,
+    pub unfinished: VecDeque<Arc<Stream>>,
 }
 
 impl Active {
     /// Adds a stream that had nothing queued.
-    pub(super) fn begin(&mut self, stream: Arc<Stream>) {
-        self.waiting.push_back(stream);
+    pub fn begin(&mut self, stream: Arc<Stream>) {
+        self.begun.push_back(stream);
     }
 
-    /// Takes all, in order.
-    pub(super) fn take(&mut self) -> VecDeque<Arc<Stream>> {
-        let mut streams = std::mem::take(&mut self.waiting);
-        streams.append(&mut self.unfinished);
-        streams
+    /// Takes all.
+    pub fn take(&mut self) -> Self {
+        std::mem::take(self)
     }
 
-    /// Puts back those of the last [`Active::take`] that were `not_reached`, and those that are `unfinished`.
-    pub(super) fn put_back(
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.begun.len() + self.unfinished.len()
+    }
+
+    /// Puts back what a drain `passed_over`, and those that are `unfinished`.
+    pub fn put_back(
         &mut self,
-        mut not_reached: VecDeque<Arc<Stream>>,
+        passed_over: VecDeque<Arc<Stream>>,
         unfinished: VecDeque<Arc<Stream>>,
     ) {
-        not_reached.append(&mut self.waiting);
-        self.waiting = not_reached;
-        self.unfinished = unfinished;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::StorageKind;
-
-    fn streams<const N: usize>(names: [&str; N]) -> VecDeque<Arc<Stream>> {
-        let stream = |name: &str| Stream::new(name.parse().unwrap(), StorageKind::Durable);
-        names.map(|name| Arc::new(stream(name))).into()
-    }
-
-    fn names(streams: &VecDeque<Arc<Stream>>) -> Vec<&str> {
-        streams
-            .iter()
-            .map(|stream| stream.name().as_str())
-            .collect()
-    }
-
-    #[test]
-    fn a_stream_that_begins_is_before_those_that_gave_a_share() {
-        let mut active = Active::default();
-        active.put_back(streams(["passed-over"]), streams(["long", "longer"]));
-        active.begin(streams(["new"]).remove(0).unwrap());
-        let order = active.take();
-        assert_eq!(names(&order), ["passed-over", "new", "long", "longer"]);
-        assert!(active.take().is_empty());
-    }
-
-    #[test]
-    fn one_that_was_not_reached_is_before_all_others() {
-        let mut active = Active::default();
-        active.begin(streams(["new"]).remove(0).unwrap());
-        active.put_back(streams(["long"]), streams(["longer"]));
-        assert_eq!(names(&active.take()), ["long", "new", "longer"]);
+        self.waiting.extend(passed_over);
+        self.unfinished.extend(unfinished);
     }
 }
