@@ -187,7 +187,8 @@ async fn write(broker: Broker, streams: Vec<Arc<Stream>>, total: u64) {
             };
             while let Err(back) = broker.try_submit(stream, submission) {
                 submission = *back;
-                broker.space(stream).await;
+                let cost = submission.command.queued_bytes();
+                broker.space(stream, cost).await;
             }
             sent += 1;
         }
