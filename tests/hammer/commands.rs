@@ -63,6 +63,9 @@ impl Pending {
     }
 }
 
+/// No command of the hammer costs a write queue more.
+const COST_MAX: usize = 1 << 20;
+
 /// Submits, waiting while the write queue is full.
 pub async fn submit(broker: &Broker, slot: &Arc<Slot>, intent: &Intent) -> Pending {
     loop {
@@ -70,7 +73,7 @@ pub async fn submit(broker: &Broker, slot: &Arc<Slot>, intent: &Intent) -> Pendi
             return pending;
         }
         let stream = broker.stream(slot.name.as_str()).expect("a valid name");
-        broker.space(&stream).await;
+        broker.space(&stream, COST_MAX).await;
         tokio::task::yield_now().await;
     }
 }
