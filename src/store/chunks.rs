@@ -12,13 +12,14 @@
 //! | `due` | stream id | its key in `timers` | as `timers` |
 //! | `garbage` | stream id | - | one per deleted stream whose rows are not all removed yet |
 //! | `untrimmed` | stream id | - | one per stream whose trimmed chunks are not all removed yet |
-//! | `facts` | text | number | watermark, next stream id, newest commit time |
+//! | `facts` | text | number | watermark, next stream id, newest commit time, checksum: see `facts` |
 //!
 //! Only the folder writes. Readers open a transaction per call and run off the async threads. Commits use quick-repair, so
 //! opening after a crash does not walk the file.
 
 mod reading;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ pub(super) use reading::decode_chunk;
 use super::codec;
 use super::compaction::Compaction;
 use super::error::StoreError;
+use super::facts::{FACTS, Facts};
 use super::files::{Files, Opened};
 use super::journal;
 use super::segments::{Segments, StoredPlace};
@@ -55,14 +57,9 @@ pub(super) const TIMERS: TableDefinition<'_, (u64, u64), ()> = TableDefinition::
 pub(super) const DUE: TableDefinition<'_, u64, u64> = TableDefinition::new("due");
 pub(super) const GARBAGE: TableDefinition<'_, u64, ()> = TableDefinition::new("garbage");
 pub(super) const UNTRIMMED: TableDefinition<'_, u64, ()> = TableDefinition::new("untrimmed");
-pub(super) const FACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("facts");
 
 /// Tables of a store; an older one has fewer, and gets the others when it is opened.
 const TABLES: usize = 10;
-
-pub(super) const WATERMARK: &str = "watermark";
-pub(super) const NEXT_STREAM_ID: &str = "next_stream_id";
-pub(super) const NEWEST_COMMIT_AT: &str = "newest_commit_at";
 
 /// How often a read is begun anew because a segment went away under it.
 const READ_TRIES: usize = 8;
@@ -72,17 +69,6 @@ const HEALING: Duration = Duration::from_millis(20);
 
 pub(super) fn failed<E: Into<redb::Error>>(error: E) -> StoreError {
     StoreError::redb(FILE)(error.into())
-}
-
-/// What the store says of itself when opened.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Facts {
-    /// Journal rows up to this one are folded in.
-    pub watermark: u64,
-    /// The id that the next stream gets.
-    pub next_stream_id: u64,
-    /// Newest commit time folded in.
-    pub newest_commit_at: Timestamp,
 }
 
 /// A stream as the catalogue lists it.
@@ -179,9 +165,9 @@ impl ChunkStore {
     pub fn segment_bytes(&self) -> Result<u64, StoreError> {
         let read = self.begin_read()?;
         let segments = read.open_table(SEGMENTS).map_err(failed)?;
-        let mut bytes = 0;
+        let mut bytes: u64 = 0;
         for row in segments.iter().map_err(failed)? {
-            bytes += row.map_err(failed)?.1.value().0;
+            bytes = bytes.saturating_add(row.map_err(failed)?.1.value().0);
         }
         Ok(bytes)
     }
@@ -214,7 +200,7 @@ impl ChunkStore {
         let accounts = read.open_table(SEGMENTS).map_err(failed)?;
         let last = accounts.last().map_err(failed)?;
         let account = last.map(|(_, account)| account.value());
-        Ok(account.is_some_and(|(bytes, dead)| dead > 0 && dead * 2 >= bytes))
+        Ok(account.is_some_and(|(bytes, dead)| dead > 0 && dead >= bytes.div_ceil(2)))
     }
 
     /// Has redb bring the pages of its file together, and give back the rest. Nobody may be reading.
@@ -308,24 +294,13 @@ impl ChunkStore {
     /// The store as it is now, and its facts.
     pub(super) fn moment(&self) -> Result<(ReadTransaction, Facts), StoreError> {
         let read = self.begin_read()?;
-        let facts = read.open_table(FACTS).map_err(failed)?;
-        let fact = |name| {
-            facts
-                .get(name)
-                .map_err(failed)
-                .map(|value| value.map_or(0, |v| v.value()))
-        };
-        let facts = Facts {
-            watermark: fact(WATERMARK)?,
-            next_stream_id: fact(NEXT_STREAM_ID)?,
-            newest_commit_at: Timestamp(fact(NEWEST_COMMIT_AT)?),
-        };
+        let facts = Facts::read(&read.open_table(FACTS).map_err(failed)?)?;
         Ok((read, facts))
     }
 
     /// The stream called `name`, with its producers.
     pub fn load(&self, name: &str) -> Result<Option<StreamState>, StoreError> {
-        load(&self.begin_read()?, name)
+        survived(|| load(&self.begin_read()?, name))
     }
 
     /// The streams called `names`, all at one moment, and the watermark then.
@@ -333,14 +308,9 @@ impl ChunkStore {
         &self,
         names: impl Iterator<Item = &'a str>,
     ) -> Result<(u64, Vec<Option<StreamState>>), StoreError> {
-        let read = self.begin_read()?;
-        let facts = read.open_table(FACTS).map_err(failed)?;
-        let watermark = facts.get(WATERMARK).map_err(failed)?;
+        let (read, facts) = self.moment()?;
         let states = names.map(|name| load(&read, name));
-        Ok((
-            watermark.map_or(0, |watermark| watermark.value()),
-            states.collect::<Result<_, _>>()?,
-        ))
+        Ok((facts.watermark, states.collect::<Result<_, _>>()?))
     }
 
     /// The name of stream `id`, if it is in the store.
@@ -348,7 +318,7 @@ impl ChunkStore {
         let read = self.begin_read()?;
         let streams = read.open_table(STREAMS).map_err(failed)?;
         match streams.get(id.0).map_err(failed)? {
-            Some(row) => Ok(Some(decode(row.value())?.name)),
+            Some(row) => Ok(Some(decode_of(id.0, row.value())?.name)),
             None => Ok(None),
         }
     }
@@ -377,7 +347,7 @@ impl ChunkStore {
             if !name.value().starts_with(prefix) {
                 break;
             }
-            entries.push(entry(&read, id.value())?);
+            entries.push(entry(&read, name.value(), id.value())?);
         }
         Ok(entries)
     }
@@ -399,11 +369,22 @@ impl ChunkStore {
                 break;
             }
             if let Some(row) = streams.get(key.1).map_err(failed)? {
-                due.streams.push(decode(row.value())?.name);
+                due.streams.push(decode_of(key.1, row.value())?.name);
             }
         }
         Ok(due)
     }
+}
+
+/// Makes a panic of redb an error of this one read: it panics over some pages that it did not write. The committer reads as well, and its
+/// panic would end all writes; others would take it along to threads that serve many. Nothing is half changed, since nothing is written.
+fn survived<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_panic| {
+        Err(StoreError::Damaged {
+            file: FILE,
+            reason: "redb gave up on a page of it".to_owned(),
+        })
+    })
 }
 
 fn load(read: &ReadTransaction, name: &str) -> Result<Option<StreamState>, StoreError> {
@@ -411,7 +392,7 @@ fn load(read: &ReadTransaction, name: &str) -> Result<Option<StreamState>, Store
     let Some(id) = names.get(name).map_err(failed)?.map(|id| id.value()) else {
         return Ok(None);
     };
-    let mut entry = entry(read, id)?;
+    let mut entry = entry(read, name, id)?;
     let producers = read.open_table(PRODUCERS).map_err(failed)?;
     for row in producers.range((id, "")..(id + 1, "")).map_err(failed)? {
         let (key, value) = row.map_err(failed)?;
@@ -459,12 +440,32 @@ pub(super) fn valid_name(name: &str) -> Result<StreamName, StoreError> {
     })
 }
 
-fn entry(read: &ReadTransaction, id: u64) -> Result<CatalogueEntry, StoreError> {
+/// The row of stream `id`, without its producers. Only the row itself has a checksum: what leads to it may be damaged.
+pub(super) fn decode_of(id: u64, row: &[u8]) -> Result<CatalogueEntry, StoreError> {
+    let entry = decode(row)?;
+    if entry.state.id.0 == id {
+        return Ok(entry);
+    }
+    Err(StoreError::Damaged {
+        file: FILE,
+        reason: format!("the row of stream {id} is that of {}", entry.state.id.0),
+    })
+}
+
+/// The row of the stream called `name`, which is `id`.
+fn entry(read: &ReadTransaction, name: &str, id: u64) -> Result<CatalogueEntry, StoreError> {
     let streams = read.open_table(STREAMS).map_err(failed)?;
     let row = streams.get(id).map_err(failed)?;
     let row = row.ok_or_else(|| StoreError::Missing {
         file: FILE,
         what: format!("the state of stream {id}"),
     })?;
-    decode(row.value())
+    let entry = decode_of(id, row.value())?;
+    if entry.name.as_str() == name {
+        return Ok(entry);
+    }
+    Err(StoreError::Damaged {
+        file: FILE,
+        reason: format!("{name} leads to stream {id}, which is {}", entry.name),
+    })
 }

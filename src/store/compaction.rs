@@ -45,7 +45,7 @@ impl Compaction {
         for row in accounts.range(..last).map_err(failed)? {
             let (number, account) = row.map_err(failed)?;
             let (number, (bytes, dead)) = (number.value(), account.value());
-            if dead * 2 >= bytes && !self.passed.contains(&number) {
+            if dead >= bytes.div_ceil(2) && !self.passed.contains(&number) {
                 return Ok(Some((number, 0)));
             }
         }

@@ -13,12 +13,12 @@ use bytes::BytesMut;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::chunks::{
-    self, ChunkStore, DUE, FACTS, GARBAGE, NAMES, NEWEST_COMMIT_AT, NEXT_STREAM_ID, PRODUCERS,
-    STREAMS, TIMERS, UNTRIMMED, WATERMARK, failed,
+    self, ChunkStore, DUE, GARBAGE, NAMES, PRODUCERS, STREAMS, TIMERS, UNTRIMMED, failed,
 };
 use super::codec::{self, Entry};
 use super::compaction::Compaction;
 use super::error::StoreError;
+use super::facts::{FACTS, Facts};
 use super::journal::{self, Row};
 use super::segments::{Segments, Syncs};
 use super::stored_chunks::StoredChunks;
@@ -107,15 +107,12 @@ impl Fold {
             // By the accounts as they are now: what this fold removed may have made a victim.
             leftovers = tables.has_leftovers(&compaction)?;
             let mut facts = write.open_table(FACTS).map_err(failed)?;
-            let at_least = |value: u64, old: Option<u64>| value.max(old.unwrap_or(0));
-            for (fact, value) in [
-                (WATERMARK, self.last_row),
-                (NEXT_STREAM_ID, self.next_stream_id),
-                (NEWEST_COMMIT_AT, self.newest_commit_at),
-            ] {
-                let old = facts.get(fact).map_err(failed)?.map(|v| v.value());
-                facts.insert(fact, at_least(value, old)).map_err(failed)?;
-            }
+            let brought = Facts {
+                watermark: self.last_row,
+                next_stream_id: self.next_stream_id,
+                newest_commit_at: Timestamp(self.newest_commit_at),
+            };
+            brought.or_newer(Facts::read(&facts)?).write(&mut facts)?;
         }
         write.commit().map_err(failed)?;
         store.segments.remove(&dead)?;
@@ -247,7 +244,7 @@ impl<'txn> Tables<'txn> {
         let Some(row) = self.streams.get(id.0).map_err(failed)? else {
             return Ok(Folded::default());
         };
-        let entry = chunks::decode(row.value())?;
+        let entry = chunks::decode_of(id.0, row.value())?;
         Ok(Folded {
             name: Some(entry.name),
             state: Some(entry.state),

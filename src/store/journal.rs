@@ -282,14 +282,15 @@ impl Journal {
         Ok(())
     }
 
-    /// What it means that the file could not grow: no frame was begun, and what room was taken is given back.
+    /// What it means that the file could not grow: no frame was begun, and what room was taken is given back. If even that needs room, it
+    /// stays: nothing but zeros is there.
     fn ungrown(&self, source: io::Error) -> StoreError {
         if !is_lack_of_room(&source) {
             return failed(source);
         }
         match self.file.set_len(self.ring.end()) {
-            Ok(()) => StoreError::Full { file: FILE, source },
-            Err(error) => failed(error),
+            Err(error) if !is_lack_of_room(&error) => failed(error),
+            _ => StoreError::Full { file: FILE, source },
         }
     }
 
@@ -303,7 +304,10 @@ impl Journal {
         let mut header = [0; HEADER_BYTES];
         let mut remove = || {
             self.file.read(start, &mut header).map_err(failed)?;
-            let whole = match FrameHeader::decode(&header, &self.salt) {
+            // Where nothing of it arrived there may still be a folded one, which does no harm.
+            let its_own = FrameHeader::decode(&header, &self.salt)
+                .filter(|header| header.first_row == self.next_row);
+            let whole = match its_own {
                 Some(header) => self.read_rows(start, &header)?.is_some(),
                 None => false,
             };

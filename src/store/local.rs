@@ -10,9 +10,10 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::chunks::{ChunkStore, Facts};
+use super::chunks::ChunkStore;
 use super::committer::Committer;
 use super::error::StoreError;
+use super::facts::Facts;
 use super::files::Files;
 use super::folder::Folder;
 use super::journal::Journal;

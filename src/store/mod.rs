@@ -7,8 +7,8 @@
 //! ```
 //!
 //! - [`codec`]: the bytes of rows; pure.
-//! - [`journal`]: frames in blocks written over in place. [`chunks`]: the redb file. [`segments`]: the bytes of chunks, which
-//!   `compaction` brings together again. [`Files`]: where all of them are.
+//! - [`journal`]: frames in blocks written over in place. [`chunks`]: the redb file, and in `facts` what it says of itself.
+//!   [`segments`]: the bytes of chunks, which `compaction` brings together again. [`Files`]: where all of them are.
 //! - `commit` and `committer`: what one group commit holds, and the thread that decides, commits, publishes and confirms.
 //! - `folder`: the thread that moves journal rows into the store in bulk.
 //! - `recovery`: what start-up replays. `rewind`: what takes back a commit that the disk had no room for. `timers`: what runs by the clock.
@@ -24,6 +24,7 @@ mod commit;
 mod committer;
 mod compaction;
 mod error;
+mod facts;
 mod files;
 mod fold;
 mod folder;

@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::chunks::{self, Facts};
+use super::chunks;
 use super::codec::{self, Entry};
 use super::error::StoreError;
+use super::facts::Facts;
 use super::journal::{self, Journal, Row};
 use super::retention;
 use super::shared::Shared;

@@ -10,8 +10,8 @@
 //!  stream:u64 | first offset:u64 | length:u32 | crc:u32   runs, back to back
 //! ```
 //!
-//! The header says whose bytes these are, so that a segment can be gone through without the store: to move what is alive in it,
-//! or to save what can be saved.
+//! The header says whose bytes these are: a reader whom a damaged row of the store leads to another stream's chunk is told so. And a
+//! segment can be gone through without the store: to move what is alive in it, or to save what can be saved.
 //!
 //! Why not in redb: a value in a B-tree is copied into a page, hashed, and its path is written anew; for bytes that never change,
 //! that was most of what a fold cost (`docs/performance.md`). And a file of redb never gets smaller, while a segment without
@@ -193,7 +193,8 @@ impl Segments {
 
     /// The payload at `place`, the chunk of `key`.
     pub fn read(&self, key: ChunkKey, place: Place) -> Result<Bytes, StoreError> {
-        whole(key, place, self.read_front(place, place.length as usize))
+        let segment = self.segment(place.segment)?;
+        whole(key, place, |at, out| segment.read(at, out))
     }
 
     /// The first `length` bytes at `place`, unchecked.
@@ -304,28 +305,36 @@ impl Segments {
     }
 }
 
-/// What was read at `place`, if it is what was written there.
+/// The payload at `place` as `read` fills it in, if it is what was written there for `key`.
 fn whole(
     key: ChunkKey,
     place: Place,
-    read: Result<Vec<u8>, StoreError>,
+    read: impl FnOnce(u64, &mut [u8]) -> io::Result<()>,
 ) -> Result<Bytes, StoreError> {
-    let reason = match read {
-        Ok(payload) if crc32c::crc32c(&payload) == place.checksum => {
-            return Ok(Bytes::from(payload));
-        }
-        Ok(_) => "its checksum does not match",
-        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
-            "the file ends before it does"
-        }
-        Err(error) => return Err(error),
-    };
-    Err(StoreError::CorruptChunk {
+    let corrupt = |reason: &str| StoreError::CorruptChunk {
         file: FILE,
         stream: key.0,
         offset: key.1,
         reason: format!("{reason} (segment {})", place.segment),
-    })
+    };
+    let start = u64::from(place.position).checked_sub(CHUNK_HEADER_BYTES as u64);
+    let start = start.ok_or_else(|| corrupt("it cannot lie where the store says"))?;
+    let mut chunk = vec![0; CHUNK_HEADER_BYTES + place.length as usize];
+    match read(start, &mut chunk) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(corrupt("the file ends before it does"));
+        }
+        other => other.map_err(failed)?,
+    }
+    let mut header = Bytes::from(chunk);
+    let payload = header.split_off(CHUNK_HEADER_BYTES);
+    if crc32c::crc32c(&payload) != place.checksum {
+        return Err(corrupt("its checksum does not match"));
+    }
+    if (header.get_u64(), header.get_u64()) != key {
+        return Err(corrupt("what lies there is another chunk"));
+    }
+    Ok(payload)
 }
 
 fn name(number: u32) -> String {
@@ -401,18 +410,16 @@ impl SegmentWriter {
 
     /// The payload of the chunk of `key`, which lies in this segment, written just now or before.
     pub fn read(&self, key: ChunkKey, place: Place) -> Result<Bytes, StoreError> {
-        let (position, length) = (u64::from(place.position), place.length as usize);
-        let buffered = position.checked_sub(self.written).and_then(|from| {
-            self.buffer
-                .get(usize::try_from(from).ok()?..)?
-                .get(..length)
-        });
-        if let Some(payload) = buffered {
-            return Ok(Bytes::copy_from_slice(payload));
-        }
-        let mut payload = vec![0; length];
-        let read = self.file.read(position, &mut payload).map_err(failed);
-        whole(key, place, read.map(|()| payload))
+        whole(key, place, |at, out| {
+            let from = at.checked_sub(self.written);
+            let from = from.and_then(|from| usize::try_from(from).ok());
+            let buffered = from.and_then(|from| self.buffer.get(from..)?.get(..out.len()));
+            match buffered {
+                Some(bytes) => out.copy_from_slice(bytes),
+                None => self.file.read(at, out)?,
+            }
+            Ok(())
+        })
     }
 
     /// Makes everything durable. Answers the end of the segment, and how often it was synced.

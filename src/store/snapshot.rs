@@ -9,8 +9,9 @@
 
 use redb::ReadTransaction;
 
-use super::chunks::{ChunkStore, Facts};
+use super::chunks::ChunkStore;
 use super::error::StoreError;
+use super::facts::Facts;
 use super::journal::{Journal, Row};
 use super::local::LocalStore;
 use super::segments::{Pin, Segments};

@@ -216,7 +216,7 @@ impl<'txn> StoredChunks<'txn> {
             let Some((bytes, before)) = self.account(number)? else {
                 continue;
             };
-            let dead = before + dead;
+            let dead = before.saturating_add(dead);
             if dead >= bytes && Some(number) != last {
                 self.accounts.remove(number).map_err(failed)?;
                 gone.push(number);

@@ -73,6 +73,13 @@ impl Content {
         }
     }
 
+    /// Changes one bit of the byte at `at`.
+    pub fn flip(&mut self, at: u64, bit: u8) {
+        let mut byte = [0];
+        self.read(at, &mut byte).expect("within the file");
+        self.write(at, &[byte[0] ^ 1 << bit]);
+    }
+
     pub fn set_length(&mut self, length: u64) {
         self.blocks
             .resize(Self::index(length + BLOCK as u64 - 1), None);
@@ -104,16 +111,36 @@ pub enum Event {
 /// What can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
+    /// Of a file, or its length.
     Read,
     Write,
     Resize,
     Sync,
+    Create,
+    Open,
+    Remove,
+    /// Making names durable.
+    SyncNames,
+    /// Listing them.
+    Names,
+    /// The length of a file by its name.
+    Length,
+}
+
+/// Something that the disk was asked.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    pub act: Act,
+    pub name: Arc<str>,
+    /// Where in the file, of a read or a write.
+    pub at: u64,
 }
 
 /// A failure to come.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    pub act: Act,
+    /// `None` is any.
+    pub act: Option<Act>,
     /// How the names of the files begin that it is about.
     pub files: &'static str,
     /// So many go well before.
@@ -134,6 +161,8 @@ struct State {
     /// This life ends instead of this event.
     ends_at: Option<usize>,
     plan: Option<Plan>,
+    /// Everything that was tried, of disks that note it.
+    tried: Option<Vec<Tried>>,
 }
 
 /// See the module. Copies are handles of the same disk, of the life they were made in.
@@ -153,6 +182,39 @@ impl Disk {
         Self {
             state: Arc::new(Mutex::new(state)),
             life: 0,
+        }
+    }
+
+    /// A disk that held `contents` before it was told what is in `trace`: none of that need be durable.
+    pub fn after(mut contents: Contents, trace: &[Event]) -> Self {
+        for event in trace {
+            match event {
+                Event::Created(name) => drop(contents.insert(Arc::clone(name), Content::default())),
+                Event::Removed(name) => drop(contents.remove(name)),
+                Event::Written(name, at, data) => {
+                    // Nothing is left of one that was removed while it was open.
+                    if let Some(content) = contents.get_mut(name) {
+                        content.write(*at, data);
+                    }
+                }
+                Event::Resized(name, length) => {
+                    if let Some(content) = contents.get_mut(name) {
+                        content.set_length(*length);
+                    }
+                }
+                Event::Synced(_) | Event::NamesSynced => {}
+            }
+        }
+        let disk = Self::new(contents);
+        disk.state.lock().trace = trace.to_vec();
+        disk
+    }
+
+    /// The file called `name`, which is there.
+    pub fn file(&self, name: &str) -> impl StorageBackend {
+        Handle {
+            disk: self.clone(),
+            name: Arc::from(name),
         }
     }
 
@@ -183,6 +245,16 @@ impl Disk {
         self.state.lock().plan = plan;
     }
 
+    /// Notes everything that is tried from now on.
+    pub fn note_tries(&self) {
+        self.state.lock().tried = Some(Vec::new());
+    }
+
+    /// What was tried since, in order.
+    pub fn tried(&self) -> Vec<Tried> {
+        self.state.lock().tried.take().unwrap_or_default()
+    }
+
     /// What the files hold now.
     pub fn contents(&self) -> Contents {
         self.state.lock().contents.clone()
@@ -191,6 +263,19 @@ impl Disk {
     /// Everything that happened.
     pub fn trace(&self) -> Vec<Event> {
         self.state.lock().trace.clone()
+    }
+
+    /// As [`Disk::alive`], for what fails whole if it fails by plan.
+    fn whole<T>(
+        &self,
+        what: Act,
+        name: &str,
+        act: impl FnOnce(&mut State) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.alive(|state| {
+            state.fails(what, name, 0)?;
+            act(state)
+        })
     }
 
     fn alive<T>(&self, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
@@ -216,7 +301,7 @@ impl Files for Disk {
 
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
         let name: Arc<str> = Arc::from(name);
-        self.alive(|state| {
+        self.whole(Act::Create, &name, |state| {
             if !state.contents.contains_key(&name) {
                 state.contents.insert(Arc::clone(&name), Content::default());
                 state.trace.push(Event::Created(Arc::clone(&name)));
@@ -230,7 +315,7 @@ impl Files for Disk {
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
         let name: Arc<str> = Arc::from(name);
         // In one step: between a look and a creation the file could be removed.
-        self.alive(|state| {
+        self.whole(Act::Open, &name, |state| {
             let there = state.contents.contains_key(&name);
             there.then_some(()).ok_or(io::ErrorKind::NotFound.into())
         })?;
@@ -239,7 +324,7 @@ impl Files for Disk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.alive(|state| {
+        self.whole(Act::Remove, name, |state| {
             let gone = state.contents.remove(name);
             let gone = gone.ok_or(io::ErrorKind::NotFound)?;
             state.removed.insert(Arc::from(name), gone);
@@ -249,18 +334,20 @@ impl Files for Disk {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.alive(|state| {
+        self.whole(Act::SyncNames, "", |state| {
             state.trace.push(Event::NamesSynced);
             Ok(())
         })
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
-        self.alive(|state| Ok(state.contents.keys().map(ToString::to_string).collect()))
+        self.whole(Act::Names, "", |state| {
+            Ok(state.contents.keys().map(ToString::to_string).collect())
+        })
     }
 
     fn length(&self, name: &str) -> io::Result<u64> {
-        self.alive(|state| {
+        self.whole(Act::Length, name, |state| {
             let content = state.contents.get(name);
             Ok(content.ok_or(io::ErrorKind::NotFound)?.length())
         })
@@ -275,11 +362,18 @@ struct Handle {
 
 impl State {
     /// The error that `act` on the file `name` meets, by plan.
-    fn fails(&mut self, act: Act, name: &str) -> io::Result<()> {
+    fn fails(&mut self, act: Act, name: &str, at: u64) -> io::Result<()> {
+        if let Some(tried) = &mut self.tried {
+            tried.push(Tried {
+                act,
+                name: Arc::from(name),
+                at,
+            });
+        }
         let Some(plan) = &mut self.plan else {
             return Ok(());
         };
-        if plan.act != act || !name.starts_with(plan.files) {
+        if plan.act.is_some_and(|only| only != act) || !name.starts_with(plan.files) {
             return Ok(());
         }
         if plan.after > 0 {
@@ -298,12 +392,12 @@ impl Handle {
     /// Does something to the file. What fails by plan is done by half, as `partly` says.
     fn with<T>(
         &self,
-        what: Act,
+        (what, at): (Act, u64),
         partly: impl FnOnce(&mut Content, &mut Vec<Event>),
         act: impl FnOnce(&mut Content, &mut Vec<Event>) -> io::Result<T>,
     ) -> io::Result<T> {
         self.disk.alive(|state| {
-            let fails = state.fails(what, &self.name);
+            let fails = state.fails(what, &self.name, at);
             let content = state.contents.get_mut(&self.name);
             let content = content.or_else(|| state.removed.get_mut(&self.name));
             let content = content.expect("what is open was created");
@@ -322,11 +416,12 @@ impl Handle {
 impl StorageBackend for Handle {
     fn len(&self) -> io::Result<u64> {
         let length = |content: &mut Content, _: &mut Vec<Event>| Ok(content.length());
-        self.with(Act::Read, |_, _| {}, length)
+        self.with((Act::Read, 0), |_, _| {}, length)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.with(Act::Read, |_, _| {}, |content, _| content.read(offset, out))
+        let read = |content: &mut Content, _: &mut Vec<Event>| content.read(offset, out);
+        self.with((Act::Read, offset), |_, _| {}, read)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -335,7 +430,7 @@ impl StorageBackend for Handle {
             trace.push(Event::Resized(Arc::clone(&self.name), len));
             Ok(())
         };
-        self.with(Act::Resize, |_, _| {}, resize)
+        self.with((Act::Resize, 0), |_, _| {}, resize)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -343,7 +438,7 @@ impl StorageBackend for Handle {
             trace.push(Event::Synced(Arc::clone(&self.name)));
             Ok(())
         };
-        self.with(Act::Sync, |_, _| {}, sync)
+        self.with((Act::Sync, 0), |_, _| {}, sync)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -355,7 +450,7 @@ impl StorageBackend for Handle {
         // All but the end, so that what is left of a frame may be all of it that counts.
         let most = data.len() - data.len().min(64);
         self.with(
-            Act::Write,
+            (Act::Write, offset),
             |content, trace| write(&data[..most], content, trace),
             |content, trace| {
                 write(data, content, trace);

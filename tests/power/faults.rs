@@ -5,128 +5,15 @@
 //! every power cut from then on.
 
 use std::io::ErrorKind;
-use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
 
-use streamkeeper::broker::Broker;
 use streamkeeper::store::Readiness;
-use streamkeeper::types::{Clock, Fault};
+use streamkeeper::types::Fault;
 
-use crate::disk::{Act, Contents, Disk, Plan};
+use crate::disk::{Act, Disk, Plan};
 use crate::found::judge;
-use crate::history::{BEGIN, Setup, check};
-use crate::image::Film;
-use crate::load::{Load, Met};
-use crate::model::World;
+use crate::load::Met;
 use crate::random::Random;
-
-/// Longer than a broker takes to find that there is room again.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn runtime() -> tokio::runtime::Runtime {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().build().expect("a runtime")
-}
-
-/// A broker on a disk of its own, under load.
-struct Run {
-    setup: Setup,
-    disk: Disk,
-    clock: Clock,
-    load: Load,
-    broker: Broker,
-}
-
-impl Run {
-    async fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed);
-        let setup = Setup::of(&mut random);
-        let (clock, hand) = Clock::manual(BEGIN);
-        let disk = Disk::new(Contents::new());
-        let mut load = Load::new(random, BEGIN, hand, setup.large);
-        load.at_once = 1;
-        let broker = setup.open(&disk, clock.clone()).await;
-        let broker = broker.expect("it opens");
-        load.settle(&disk, World::new());
-        Self {
-            setup,
-            disk,
-            clock,
-            load,
-            broker,
-        }
-    }
-
-    /// One command: what it met.
-    async fn one(&mut self) -> Result<(), Fault> {
-        let met = self.load.one(&self.broker, &self.disk).await;
-        match met.expect("the answer is right") {
-            Met::Answer => Ok(()),
-            Met::Fault(fault) => Err(fault),
-        }
-    }
-
-    async fn load(&mut self, commands: usize) {
-        for _ in 0..commands {
-            self.one().await.expect("the disk works");
-        }
-    }
-
-    /// The first fault that one of `commands` commands meets.
-    async fn until_fault(&mut self, commands: usize) -> Option<Fault> {
-        for _ in 0..commands {
-            if let Err(fault) = self.one().await {
-                return Some(fault);
-            }
-        }
-        None
-    }
-
-    async fn until(&self, what: &str, holds: impl Fn(&Readiness) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !holds(&self.broker.readiness()) {
-            let is = self.broker.readiness();
-            assert!(Instant::now() < deadline, "never {what}: {is:?}");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    /// Reads everything: it is what was confirmed.
-    async fn compare(&self) {
-        let allowed = self.load.timeline.allowed(usize::MAX);
-        let judged = judge(&self.broker, &allowed).await;
-        judged.expect("it reads as confirmed");
-    }
-
-    /// Loses power at random points from `begin` on.
-    async fn cut(&self, begin: usize, seed: u64) {
-        let trace = self.disk.trace();
-        let contents = Contents::new();
-        let mut film = Film::new(&contents, &trace);
-        let mut random = Random::new(seed);
-        let mut cuts: Vec<usize> = (0..6)
-            .map(|_| {
-                begin
-                    + usize::try_from(random.below((trace.len() - begin) as u64 + 1))
-                        .expect("small")
-            })
-            .collect();
-        cuts.sort_unstable();
-        for cut in cuts {
-            film.forward(cut);
-            let image = film.image(&mut random);
-            let allowed = self.load.timeline.allowed(cut);
-            let random = random.fork(cut as u64);
-            let checked = check(self.setup, &image, &allowed, random, &AtomicU64::new(0)).await;
-            assert_eq!(checked, Ok(()), "seed {seed}, cut {cut}");
-        }
-    }
-
-    async fn close(self) {
-        self.disk.kill();
-        self.broker.close_all().await;
-    }
-}
+use crate::run::{Run, runtime};
 
 #[test]
 fn a_write_without_room_is_refused_once_and_tried_again() {
@@ -139,7 +26,7 @@ fn a_write_without_room_is_refused_once_and_tried_again() {
             run.load(20).await;
             let begin = run.disk.now();
             run.disk.plan(Some(Plan {
-                act,
+                act: Some(act),
                 files,
                 after: seed % 7,
                 error: ErrorKind::StorageFull,
@@ -173,7 +60,7 @@ fn a_full_disk_refuses_is_read_and_resumes_when_there_is_room() {
             run.load(40).await;
             let files = ["", "store", "chunks", "journal"][seed % 4];
             run.disk.plan(Some(Plan {
-                act: Act::Write,
+                act: Some(Act::Write),
                 files,
                 after: 0,
                 error: ErrorKind::StorageFull,
@@ -217,7 +104,7 @@ fn a_failed_sync_or_write_refuses_writes_for_good_and_confirms_nothing() {
             run.load(20).await;
             let begin = run.disk.now();
             run.disk.plan(Some(Plan {
-                act,
+                act: Some(act),
                 files,
                 after: seed % 5,
                 error: ErrorKind::Other,
@@ -252,7 +139,7 @@ fn a_failed_read_fails_one_request_and_no_other() {
             let again = run.setup.open(&run.disk.kill(), run.clock.clone()).await;
             run.broker = again.expect("it opens");
             run.disk.plan(Some(Plan {
-                act: Act::Read,
+                act: Some(Act::Read),
                 files,
                 after: 0,
                 error,
@@ -288,9 +175,7 @@ fn a_damaged_segment_is_told_and_never_delivered_and_everything_else_goes_on() {
             if seed % 3 == 2 {
                 segment.set_length(at);
             } else {
-                let mut byte = [0];
-                segment.read(at, &mut byte).expect("within the file");
-                segment.write(at, &[byte[0] ^ 0x10]);
+                segment.flip(at, 4);
             }
             run.disk = Disk::new(contents);
             let broker = run.setup.open(&run.disk, run.clock.clone()).await;

@@ -7,7 +7,7 @@ use streamkeeper::broker::Broker;
 use streamkeeper::storage::{ReadLimits, Storage};
 use streamkeeper::types::{Error, Metadata, Refusal, Start, StreamName};
 
-use crate::model::{Allowed, Mirror, Name, World};
+use crate::model::{self, Allowed, Mirror, Name, World};
 
 /// What is said of a stream that begins elsewhere, or is trimmed while it is read.
 const TRIMS: [&str; 2] = ["its earliest is", "the offset is trimmed"];
@@ -109,11 +109,16 @@ fn difference(mirror: Option<&Mirror>, found: &Found) -> Result<(), String> {
     ))
 }
 
-/// Reads everything and says which of the allowed worlds it is. A trim that was not written down yet may take the timers a moment.
+/// Reads everything and says which of the allowed worlds it is.
 pub async fn judge(broker: &Broker, allowed: &Allowed) -> Result<World, String> {
+    settled(async || compare(broker, allowed).await).await
+}
+
+/// What `look` says at last: a trim that was not written down yet may take the timers a moment.
+async fn settled<T>(look: impl AsyncFn() -> Result<T, String>) -> Result<T, String> {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        match compare(broker, allowed).await {
+        match look().await {
             Err(reason)
                 if TRIMS.iter().any(|trim| reason.contains(trim)) && Instant::now() < deadline =>
             {
@@ -149,25 +154,57 @@ async fn compare(broker: &Broker, allowed: &Allowed) -> Result<World, String> {
     }
     let mut resolved = World::new();
     for (stream, found) in &found {
-        let mut reason = String::new();
-        let fits = allowed.choices.iter().map(|world| world.get(stream));
-        let fit = fits
-            .into_iter()
-            .find(|mirror| match difference(*mirror, found) {
-                Ok(()) => true,
-                Err(different) => {
-                    if !reason.contains(&different) {
-                        reason.push_str(&different);
-                        reason.push_str("; or ");
-                    }
-                    false
-                }
-            });
-        match fit {
-            Some(Some(mirror)) => drop(resolved.insert(stream, mirror.clone())),
-            Some(None) => {}
-            None => return Err(format!("{stream}: {reason}")),
-        }
+        model::put(&mut resolved, stream, fitting(stream, allowed, found)?);
     }
     Ok(resolved)
+}
+
+/// Which of the allowed mirrors of a stream it is.
+fn fitting<'a>(
+    stream: Name,
+    allowed: &'a Allowed,
+    found: &Found,
+) -> Result<Option<&'a Mirror>, String> {
+    let mut reason = String::new();
+    let fit = allowed
+        .of(stream)
+        .find(|mirror| match difference(*mirror, found) {
+            Ok(()) => true,
+            Err(different) => {
+                if !reason.contains(&different) {
+                    reason.push_str(&different);
+                    reason.push_str("; or ");
+                }
+                false
+            }
+        });
+    fit.ok_or_else(|| format!("{stream}: {reason}"))
+}
+
+/// What a damaged store does not give back.
+#[derive(Debug, Default)]
+pub struct Lost {
+    /// Streams of which it says that they cannot be read.
+    pub told: u64,
+    /// Streams that it takes for absent.
+    pub absent: u64,
+}
+
+/// As [`judge`], stream by stream: each is as allowed, or cannot be read, or is absent.
+pub async fn judge_damaged(broker: &Broker, allowed: &Allowed) -> Result<Lost, String> {
+    settled(async || {
+        let mut lost = Lost::default();
+        for stream in NAMES {
+            match find(broker, stream).await {
+                Err(_) => lost.told += 1,
+                Ok(found) => match fitting(stream, allowed, &found) {
+                    Ok(_) => {}
+                    Err(_) if matches!(found, Found::Absent) => lost.absent += 1,
+                    Err(reason) => return Err(reason),
+                },
+            }
+        }
+        Ok(lost)
+    })
+    .await
 }

@@ -30,6 +30,7 @@ pub struct Setup {
     fold_interval: Duration,
     commit_bytes_max: usize,
     segment_bytes: u64,
+    store_cache_bytes: usize,
     pub large: u64,
 }
 
@@ -47,7 +48,19 @@ impl Setup {
             fold_interval: Duration::from_millis(pick(random, [1, 20, 3_600_000]) as u64),
             commit_bytes_max: pick(random, [100, 4_000, 1_000_000]),
             segment_bytes: pick(random, [1, 20_000, 200_000]) as u64,
+            store_cache_bytes: 1 << 20,
             large: large as u64,
+        }
+    }
+
+    /// For a broker that is only read from: it folds nothing, and keeps no page of the store in memory.
+    pub fn resting(self) -> Self {
+        Self {
+            fold_bytes: usize::MAX,
+            hot_tail_bytes_max: 64 << 20,
+            fold_interval: Duration::from_secs(3_600),
+            store_cache_bytes: 0,
+            ..self
         }
     }
 
@@ -59,7 +72,7 @@ impl Setup {
         options.hot_tail_bytes_max = self.hot_tail_bytes_max;
         options.fold_interval = self.fold_interval;
         options.commit_bytes_max = self.commit_bytes_max;
-        options.store_cache_bytes = 1 << 20;
+        options.store_cache_bytes = self.store_cache_bytes;
         options.segment_bytes = self.segment_bytes;
         let opened = Broker::open(options).await;
         opened.map_err(|error| format!("it does not open: {error}"))
@@ -71,11 +84,7 @@ pub async fn run(seed: u64, cases: &AtomicU64) -> Result<(), String> {
     let mut random = Random::new(seed);
     let setup = Setup::of(&mut random);
     let mut contents = Contents::new();
-    let mut allowed = Allowed {
-        now: BEGIN,
-        choices: vec![World::new()],
-        by_stream: false,
-    };
+    let mut allowed = Allowed::only(BEGIN, World::new());
     for number in 0..DISKS {
         let at = |reason: String| format!("disk {number} of {setup:?}: {reason}");
         let random = random.fork(number);

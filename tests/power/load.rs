@@ -26,6 +26,9 @@ const LONG: Duration = Duration::from_secs(1_000);
 /// When streams end, and when records are old.
 const SOON: Duration = Duration::from_secs(500);
 
+/// Rounds of a hundred that fork a stream.
+const FORKS: u64 = 12;
+
 /// Longer than any answer takes on a disk in memory.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -40,6 +43,8 @@ pub struct Load {
     pub large: u64,
     /// Commands of one round, at most.
     pub at_once: u64,
+    /// No two of one round are to the same stream.
+    pub apart: bool,
     written: u64,
 }
 
@@ -66,6 +71,7 @@ impl Load {
             clock,
             large,
             at_once: 6,
+            apart: false,
             written: 0,
         }
     }
@@ -84,33 +90,75 @@ impl Load {
             _ => Duration::from_millis(self.random.between(1, 5)),
         };
         self.pass(by, disk);
-        if self.random.chance(12) {
-            return self.fork(broker, disk).await;
+        if self.random.chance(FORKS) {
+            return match self.fork(broker, disk).await? {
+                Met::Answer => Ok(()),
+                Met::Fault(fault) => Err(format!("a fork meets {fault}")),
+            };
         }
         let round = self.begin(broker, disk);
         self.end(round, broker, disk, false).await
     }
 
-    /// One command, to its end. One that met a full disk has not happened; one that met another fault may have.
+    /// A round on a disk that may be full, to its end. Answers how many commands there was no room for.
+    pub async fn round_or_full(&mut self, broker: &Broker, disk: &Disk) -> Result<usize, String> {
+        assert!(self.apart, "what follows a refusal depends on it");
+        self.pass(Duration::from_millis(1), disk);
+        if self.random.chance(FORKS) {
+            return match self.fork(broker, disk).await? {
+                Met::Answer => Ok(0),
+                Met::Fault(Fault::StoreFull { .. }) => Ok(1),
+                Met::Fault(fault) => Err(format!("a fork meets {fault}")),
+            };
+        }
+        let round = self.begin(broker, disk);
+        let mut refused = 0;
+        for (index, (answer, outcome)) in round.answers.into_iter().enumerate() {
+            let reply = self.wait(round.step, answer, broker, disk).await?;
+            let reply = reply.ok_or("an answer was lost")?;
+            let step = &mut self.timeline.0[round.step];
+            let asked = &mut step.asked[index];
+            if matches!(reply, Err(Error::Fault(Fault::StoreFull { .. }))) {
+                asked.refused_at = Some(disk.now());
+                model::put(&mut self.world, asked.name, step.before.get(asked.name));
+                refused += 1;
+            } else {
+                check(asked, &reply, outcome)?;
+                asked.confirmed_at = Some(disk.now());
+            }
+        }
+        Ok(refused)
+    }
+
+    /// One command, to its end. One that met a failed store may have happened; one that met another fault has not.
     pub async fn one(&mut self, broker: &Broker, disk: &Disk) -> Result<Met, String> {
         self.pass(Duration::from_millis(1), disk);
+        if self.random.chance(FORKS) {
+            return self.fork(broker, disk).await;
+        }
         let mut round = self.begin(broker, disk);
         let Some((answer, outcome)) = round.answers.pop() else {
             return Ok(Met::Answer);
         };
         let reply = self.wait(round.step, answer, broker, disk).await?;
         let reply = reply.ok_or("an answer was lost")?;
-        let step = &mut self.timeline.0[round.step];
         if let Err(Error::Fault(fault)) = reply {
-            if matches!(fault, Fault::StoreFull { .. }) {
-                step.asked[0].refused_at = Some(disk.now());
-                self.world = step.before.clone();
-            }
-            return Ok(Met::Fault(fault));
+            return Ok(self.met(fault, disk));
         }
+        let step = &mut self.timeline.0[round.step];
         check(&step.asked[0], &reply, outcome)?;
         step.asked[0].confirmed_at = Some(disk.now());
         Ok(Met::Answer)
+    }
+
+    /// Notes what the only command of the last step met.
+    fn met(&mut self, fault: Fault, disk: &Disk) -> Met {
+        let step = self.timeline.0.last_mut();
+        if let Some(step) = step.filter(|_| !matches!(fault, Fault::StoreFaulted { .. })) {
+            step.asked[0].refused_at = Some(disk.now());
+            self.world = step.before.clone();
+        }
+        Met::Fault(fault)
     }
 
     fn pass(&mut self, by: Duration, disk: &Disk) {
@@ -134,7 +182,8 @@ impl Load {
             // What touches two streams is asked alone.
             let related = |mirror: &model::Mirror| mirror.source.is_some() || mirror.forks > 0;
             let alone = matches!(op, Op::Delete) && self.world.get(stream).is_some_and(related);
-            if alone && !step.asked.is_empty() {
+            let again = self.apart && step.asked.iter().any(|asked| asked.name == stream);
+            if again || alone && !step.asked.is_empty() {
                 continue;
             }
             let outcome = model::act(&mut self.world, stream, &op, self.now);
@@ -212,18 +261,18 @@ impl Load {
     }
 
     /// Forks a stream, if there is one to fork and a name for it.
-    async fn fork(&mut self, broker: &Broker, disk: &Disk) -> Result<(), String> {
+    async fn fork(&mut self, broker: &Broker, disk: &Disk) -> Result<Met, String> {
         let (fork, source) = (
             NAMES[self.index(NAMES.len())],
             NAMES[self.index(NAMES.len())],
         );
         let Some(mirror) = self.world.get(source) else {
-            return Ok(());
+            return Ok(Met::Answer);
         };
         let lasting =
             mirror.options.expiry == Expiry::Never && mirror.options.retention.max_age.is_none();
         if self.world.contains_key(fork) || mirror.gone || !lasting {
-            return Ok(());
+            return Ok(Met::Answer);
         }
         let kept = mirror.records.len() - mirror.earliest;
         let at = self.random.clone().below(kept as u64 + 1);
@@ -253,12 +302,13 @@ impl Load {
         let put = broker.put(&name(fork), request).await;
         match put {
             Ok(put) if !put.created.existed => {}
+            Err(Error::Fault(fault)) => return Ok(self.met(fault, disk)),
             other => return Err(format!("{fork} off {source} at {at}: {other:?}")),
         }
         if let Some(step) = self.timeline.0.last_mut() {
             step.asked[0].confirmed_at = Some(disk.now());
         }
-        Ok(())
+        Ok(Met::Answer)
     }
 
     /// Retries what producers and writers did last: nothing of it may be done again.
@@ -285,7 +335,7 @@ impl Load {
     }
 
     fn index(&mut self, length: usize) -> usize {
-        usize::try_from(self.random.below(length as u64)).expect("a small number")
+        index(&mut self.random, length)
     }
 
     fn choose(&mut self, stream: Name) -> Op {
@@ -371,6 +421,11 @@ impl Load {
         payload.extend(fill.into_iter().cycle().take(length));
         Bytes::from(payload)
     }
+}
+
+/// One of `length` things; 0 if there are none.
+pub fn index(random: &mut Random, length: usize) -> usize {
+    usize::try_from(random.below(length as u64)).expect("a small number")
 }
 
 fn stamp(id: &str, epoch: u64, seq: u64) -> ProducerStamp {

@@ -20,11 +20,15 @@ mod random;
 
 mod disk;
 mod faults;
+mod flips;
 mod found;
 mod history;
 mod image;
 mod load;
 mod model;
+mod opening;
+mod rewinds;
+mod run;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;

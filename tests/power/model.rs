@@ -214,6 +214,14 @@ fn collect(world: &mut World, name: Name) {
     }
 }
 
+/// Makes `mirror` what `world` has of the stream called `name`.
+pub fn put(world: &mut World, name: Name, mirror: Option<&Mirror>) {
+    match mirror {
+        Some(mirror) => drop(world.insert(name, mirror.clone())),
+        None => drop(world.remove(name)),
+    }
+}
+
 /// Time has passed that ends all that expires, and makes all records old.
 pub fn pass(world: &mut World) {
     world.retain(|_, mirror| mirror.options.expiry == Expiry::Never);
@@ -304,6 +312,22 @@ pub struct Allowed {
     pub by_stream: bool,
 }
 
+impl Allowed {
+    /// Nothing but `world`.
+    pub fn only(now: Timestamp, world: World) -> Self {
+        Self {
+            now,
+            choices: vec![world],
+            by_stream: false,
+        }
+    }
+
+    /// The choices for one stream.
+    pub fn of(&self, name: Name) -> impl Iterator<Item = Option<&Mirror>> {
+        self.choices.iter().map(move |world| world.get(name))
+    }
+}
+
 impl Timeline {
     /// What is allowed if power is lost after `cut` events.
     pub fn allowed(&self, cut: usize) -> Allowed {
@@ -336,12 +360,14 @@ impl Timeline {
         }
         for (index, asked) in step.asked.iter().enumerate() {
             if confirmed(asked) {
-                let sure = asked.after.get(asked.name).cloned();
                 for world in choices.iter_mut().take(index + 1) {
-                    match &sure {
-                        Some(mirror) => drop(world.insert(asked.name, mirror.clone())),
-                        None => drop(world.remove(asked.name)),
-                    }
+                    put(world, asked.name, asked.after.get(asked.name));
+                }
+            }
+            // No other command of the round is to the same stream.
+            if asked.refused_at.is_some_and(|at| at <= cut) {
+                for world in &mut choices {
+                    put(world, asked.name, step.before.get(asked.name));
                 }
             }
         }

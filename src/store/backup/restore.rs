@@ -13,16 +13,18 @@ use redb::{Table, WriteTransaction};
 
 use super::super::check::CACHE_BYTES;
 use super::super::chunks::{
-    CHUNKS, ChunkKey, ChunkStore, DUE, FACTS, NAMES, NEWEST_COMMIT_AT, NEXT_STREAM_ID, PRODUCERS,
-    SEGMENTS, STREAMS, TIMERS, UNTRIMMED, WATERMARK, decode, failed,
+    CHUNKS, ChunkKey, ChunkStore, DUE, NAMES, PRODUCERS, SEGMENTS, STREAMS, TIMERS, UNTRIMMED,
+    decode, failed,
 };
 use super::super::codec;
 use super::super::error::StoreError;
+use super::super::facts::{FACTS, Facts};
 use super::super::files::{Directory, Files};
 use super::super::journal::Journal;
 use super::super::restored::UNFINISHED;
 use super::super::segments::{SegmentWriter, Segments, StoredPlace, Syncs};
 use super::format::{BackupError, Counts, Frame, FrameReader, Kind, damaged, number};
+use crate::types::Timestamp;
 
 /// How large segments become. The broker goes on with its own size.
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -84,14 +86,13 @@ fn fill(
 ) -> Result<(), BackupError> {
     let first = from.next()?.filter(|frame| frame.kind == Kind::Facts);
     let first = first.ok_or_else(|| damaged("it does not begin with its facts".to_owned()))?;
-    let mut facts = &first.body[..];
-    let watermark = number(&mut facts, 8)?;
-    let numbers = [
-        (WATERMARK, watermark),
-        (NEXT_STREAM_ID, number(&mut facts, 8)?),
-        (NEWEST_COMMIT_AT, number(&mut facts, 8)?),
-    ];
-    let mut rows = Rows::begin(files, watermark)?;
+    let mut numbers = &first.body[..];
+    let facts = Facts {
+        watermark: number(&mut numbers, 8)?,
+        next_stream_id: number(&mut numbers, 8)?,
+        newest_commit_at: Timestamp(number(&mut numbers, 8)?),
+    };
+    let mut rows = Rows::begin(files, facts.watermark)?;
     let write = store.begin_write()?;
     {
         let mut tables = Tables::open(&write, &store.segments)?;
@@ -102,10 +103,7 @@ fn fill(
             }
         }
         tables.end_segment()?;
-        let mut facts = write.open_table(FACTS).map_err(failed)?;
-        for (fact, value) in numbers {
-            facts.insert(fact, value).map_err(failed)?;
-        }
+        facts.write(&mut write.open_table(FACTS).map_err(failed)?)?;
     }
     rows.end()?;
     write.commit().map_err(failed)?;

@@ -282,7 +282,7 @@ impl<'w, 'f> Walk<'w, 'f> {
     fn close_accounts(&mut self) {
         for (number, (bytes, dead)) in std::mem::take(&mut self.accounts) {
             let live = self.live.get(&number).copied().unwrap_or(0);
-            if live + dead != bytes {
+            if live.checked_add(dead) != Some(bytes) {
                 self.problem(format!(
                     "chunks-{number:06}.seg: {live} bytes are alive and {dead} dead, of {bytes}"
                 ));

@@ -6,14 +6,14 @@
 use bytes::Bytes;
 use streamkeeper_protocol::run::RUN_HEADER_BYTES;
 
-use super::{CHUNKS, ChunkKey, ChunkStore, READ_TRIES, failed};
+use super::{CHUNKS, ChunkKey, ChunkStore, READ_TRIES, failed, survived};
 use crate::store::error::StoreError;
 use crate::store::segments::{self, StoredPlace};
 use crate::types::{Offset, Run, RunHeader, StreamId, Timestamp};
 
 impl ChunkStore {
-    /// Runs of stream `id` from the record at `from` on, in order, worth about `bytes_max`, at least one run if there is one.
-    /// The first is cut in front.
+    /// Runs of stream `id` from the record at `from` on, in order and without a gap, worth about `bytes_max`, at least one run if there is
+    /// one. The first is cut in front; it may begin behind `from`, if what lies there is lost.
     pub fn read(
         &self,
         id: StreamId,
@@ -33,7 +33,7 @@ impl ChunkStore {
             let transaction = self.begin_read()?;
             let chunks = transaction.open_table(CHUNKS).map_err(failed)?;
             tries_left -= 1;
-            match read(&chunks) {
+            match survived(|| read(&chunks)) {
                 Err(StoreError::SegmentGone { .. }) if tries_left > 0 => {}
                 Err(error) if error.is_stale_handle() && tries_left > 0 => {}
                 outcome => return outcome,
@@ -59,6 +59,11 @@ impl ChunkStore {
             let bytes = self.segments.read(key.value(), place.value().into())?;
             for run in decode_chunk(key.value(), &bytes) {
                 if let Some(run) = run?.starting_at(from.0) {
+                    let end = runs.last().map(|last: &Run| last.header.next_offset());
+                    if end.is_some_and(|end| end != run.header.first_offset) {
+                        // Something between is lost: whoever reads on there is told so.
+                        return Ok(runs);
+                    }
                     taken += run.encoded_bytes();
                     runs.push(run);
                 }
