@@ -53,9 +53,9 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 const STREAMS_MAX: u32 = 64;
 /// Silence after which an HTTP/2 peer is probed.
 const PROBE_EVERY: Duration = Duration::from_secs(20);
-/// The first pause after a failed accept; it doubles up to [`ACCEPT_PAUSE_MAX`].
 /// How long a connection on which nothing was asked yet is still waited for when a drain begins.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+/// The first pause after a failed accept; it doubles up to [`ACCEPT_PAUSE_MAX`].
 const ACCEPT_PAUSE: Duration = Duration::from_millis(5);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Peers over the limit that are told so at a time, and how long that may take.
