@@ -292,8 +292,11 @@ impl Drain {
 
     /// Takes all of a short queue, as long as less than half of the allowance is used up. Else gives the stream back.
     fn visit_short(&mut self, stream: Arc<Stream>) -> Option<Arc<Stream>> {
+        if self.taken >= self.allowance.bytes_max / 2 {
+            return Some(stream);
+        }
         let mut pending = stream.pending.lock();
-        if pending.bytes > SHORT_QUEUE_BYTES || self.taken >= self.allowance.bytes_max / 2 {
+        if pending.bytes > SHORT_QUEUE_BYTES {
             drop(pending);
             return Some(stream);
         }
