@@ -87,10 +87,11 @@ async fn rounds(run: &mut Run, count: usize) {
 /// Rounds until there is no room for one; then there is again. Answers how many commands were refused.
 async fn until_full(run: &mut Run, random: &mut Random) -> usize {
     run.disk.plan(Some(Plan {
-        act: random
-            .chance(80)
-            .then_some(Act::Write)
-            .or(Some(Act::Resize)),
+        act: Some(if random.chance(80) {
+            Act::Write
+        } else {
+            Act::Resize
+        }),
         files: "journal",
         after: index(random, 4),
         error: ErrorKind::StorageFull,
