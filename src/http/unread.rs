@@ -1,15 +1,20 @@
 //! A socket whose peer must take what is written to it within a time.
 //!
 //! A reader that stops reading would otherwise hold its connection, and what is buffered for it, for as long as it likes.
-//! The time runs only while a write waits, and starts again whenever some bytes were taken.
+//! The time runs only while a write waits, and starts again whenever some bytes were taken. What is written in small pieces,
+//! as chunks of a body are, goes out in one.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+/// Pieces of this much together are written as one: a copy of them costs less than a gathered write.
+const GATHERED_BYTES_MAX: usize = 2048;
 
 /// See the module.
 #[derive(Debug)]
@@ -81,7 +86,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for UnreadLimit<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        let socket = Pin::new(&mut self.socket);
+        let outcome = if bytes <= GATHERED_BYTES_MAX {
+            let mut gathered = SmallVec::<[u8; GATHERED_BYTES_MAX]>::new();
+            for slice in slices {
+                gathered.extend_from_slice(slice);
+            }
+            socket.poll_write(context, &gathered)
+        } else {
+            socket.poll_write_vectored(context, slices)
+        };
         self.watched(context, outcome)
     }
 

@@ -212,6 +212,32 @@ fn a_line_end_cut_by_an_append_is_one() {
 }
 
 #[test]
+fn readers_at_the_same_place_get_the_same_but_for_what_was_held_back() {
+    let broker = Broker::start();
+    let path = broker.create("a", "text/plain");
+    let mut all = events(&broker, &path, "-1");
+    let cut = broker.text(&path, b"1 \xe2");
+    all.until(cut.next());
+    let (mut late, mut later) = (events(&broker, &path, "now"), events(&broker, &path, "now"));
+    late.until("\"upToDate\":true");
+    later.until("\"upToDate\":true");
+    let rest = broker.text(&path, b"\x82\xac!");
+    let [all_data, late_data, last_data] =
+        [&mut all, &mut late, &mut later].map(|open| data_of(&open.until(rest.next())).concat());
+    assert_eq!(all_data, "1 €!");
+    assert_eq!(late_data, "\u{FFFD}\u{FFFD}!");
+    assert_eq!(last_data, late_data);
+    let next = broker.text(&path, b"next");
+    for open in [&mut all, &mut late, &mut later] {
+        assert!(
+            data_of(&open.until(next.next()))
+                .concat()
+                .ends_with("!next")
+        );
+    }
+}
+
+#[test]
 fn a_stream_does_not_expire_under_its_readers() {
     let broker = Broker::start_with(&["--long-poll-timeout", "2500ms"]);
     let ttl = ("Stream-TTL", "1");

@@ -120,21 +120,34 @@ impl Pace {
     }
 
     /// Waits until the next operation is due and gives that moment, which may lie in the past if the load fell behind.
+    pub(super) async fn next(&mut self) -> u64 {
+        let due = self.due();
+        if due > self.clock.now() {
+            tokio::time::sleep_until(self.clock.at(due).into()).await;
+        }
+        due
+    }
+
+    /// As [`Self::next`], to less than a millisecond, by stopping the thread.
+    pub(super) fn next_blocking(&mut self) -> u64 {
+        let due = self.due();
+        let early = due.saturating_sub(self.clock.now());
+        std::thread::sleep(Duration::from_nanos(early));
+        due
+    }
+
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a run of months would be needed to leave the exact range"
     )]
-    pub(super) async fn next(&mut self) -> u64 {
+    fn due(&mut self) -> u64 {
         let Some(interval) = self.interval else {
             return self.clock.now();
         };
         let due = self.begun + (self.done as f64 * interval) as u64;
         self.done += 1;
-        if due > self.clock.now() {
-            tokio::time::sleep_until(self.clock.at(due).into()).await;
-        }
         due
     }
 }

@@ -5,12 +5,13 @@
 //! reserved `__ds` routes are a router of their own, handed in.
 //!
 //! Every answer of these routes carries the security headers, whatever it is. Cross-origin headers and compression are layers
-//! of `tower-http`; requests that can have neither (a POST from a program that is no browser) go around them.
+//! of `tower-http`; requests that can have neither (a POST or events for a program that is no browser) go around them.
 
 mod append;
 mod body;
 mod cache;
 mod create;
+mod crowd;
 mod error;
 mod headers;
 mod layers;
@@ -37,11 +38,11 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use self::body::Bodies;
+use self::crowd::Crowd;
 use self::error::Failure;
 use self::layers::Layered;
 use self::outgoing::Outgoing;
 use self::query::{Live, ReadQuery};
-use self::sse::Crowd;
 use super::{Reply, ReplyBody};
 use crate::broker::Broker;
 use crate::metrics::Metrics;
@@ -101,7 +102,7 @@ struct Face {
     options: StreamsOptions,
     bodies: Bodies,
     outgoing: Outgoing,
-    crowd: Crowd,
+    crowd: Arc<Crowd>,
     draining: CancellationToken,
     metrics: Arc<Metrics>,
     controls: Router,
@@ -128,7 +129,7 @@ impl StreamsFace {
             ),
             options,
             outgoing,
-            crowd: Crowd::default(),
+            crowd: Arc::default(),
             draining,
             metrics,
             controls,
@@ -145,8 +146,7 @@ impl StreamsFace {
     /// Answers one request.
     pub async fn answer(&self, request: Request<Incoming>) -> Reply {
         let method = layers::method_label(request.method());
-        let plain = *request.method() == Method::POST && !request.headers().contains_key(ORIGIN);
-        let mut reply = if plain {
+        let mut reply = if is_plain(&request) {
             self.face.answer(request).await
         } else {
             match self.layered.clone().oneshot(request).await {
@@ -245,6 +245,14 @@ impl Face {
     fn is_private(&self) -> bool {
         !self.options.tokens.is_empty()
     }
+}
+
+/// Whether the answer can be neither compressed nor for a page of another origin.
+fn is_plain(request: &Request<Incoming>) -> bool {
+    let query = request.uri().query();
+    let uncompressed =
+        *request.method() == Method::POST || query.is_some_and(|query| query.contains("live=sse"));
+    uncompressed && !request.headers().contains_key(ORIGIN)
 }
 
 /// The token of a `Bearer` credential.

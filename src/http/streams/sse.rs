@@ -3,11 +3,10 @@
 //! A reader is a [`Cursor`] like any other, polled by hyper when the socket takes more: one that does not read costs its
 //! position, not memory. What has piled up since the last event goes out in one. With many readers each one rests a little
 //! after an event, so that a busy stream costs its readers a bounded number of writes, and what comes meanwhile goes out
-//! together.
+//! together; and an event is made once for all who are at the same place (`crowd`).
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -20,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::Face;
+use super::crowd::{Place, Told};
 use super::error::Failure;
 use super::headers;
 use super::live_cursor::LiveCursor;
@@ -40,12 +40,6 @@ const EVENT_OVERHEAD_BYTES: usize = 256;
 const EVENT_BYTES: usize = 64 << 10;
 /// Connections are closed after about this long, spread so that not all readers return at once.
 const LIFE: std::ops::RangeInclusive<u64> = 55_000..=65_000;
-/// What one write to one reader may cost, when all of them are written to in turn.
-const WRITE_COST: Duration = Duration::from_micros(12);
-/// Longest rest after an event.
-const REST_MAX: Duration = Duration::from_millis(20);
-/// Rests shorter than this are none: the timer is no finer.
-const REST_MIN: Duration = Duration::from_millis(1);
 
 /// Most of a character that a [`Joint`] holds back: all but the last of its four bytes.
 const HELD_BYTES_MAX: usize = 3;
@@ -80,7 +74,8 @@ impl Face {
             out.insert(headers::SSE_ENCODING, HeaderValue::from_static("base64"));
         }
         let life = Duration::from_millis(fastrand::u64(LIFE));
-        let feed = Feed {
+        // Boxed, since every event moves it.
+        let feed = Box::new(Feed {
             broker: broker.clone(),
             stream: stream.clone(),
             cursor,
@@ -95,7 +90,7 @@ impl Face {
             drain: Box::pin(self.draining.clone().cancelled_owned()),
             crowd: self.crowd.enter(),
             _counted: self.metrics.http_live_readers.hold(),
-        };
+        });
         let events = futures_util::stream::unfold(feed, async |mut feed| {
             let event = feed.next().await?;
             Some((event.map(Frame::data), feed))
@@ -215,48 +210,67 @@ impl Feed {
 
     /// Records and where the reader stands after them.
     fn records(&mut self, runs: &[Run]) -> Result<Bytes, Error> {
-        let payloads = payloads(runs)?;
-        let bytes: usize = payloads.iter().map(Bytes::len).sum();
-        // Base64 takes a third more, the two events' own words come on top.
-        let mut out = BytesMut::with_capacity(bytes + bytes / 3 + EVENT_OVERHEAD_BYTES);
         let next = self.cursor.next();
         let up_to_date = next.offset >= self.cursor.tail().offset;
         self.ended = up_to_date && self.cursor.is_at_end();
-        self.encoding.data(&payloads, self.ended, &mut out);
-        self.control(next, up_to_date, &mut out);
+        let control = self.control(next, up_to_date);
+        let event = self.event(runs, control)?;
         if up_to_date {
             self.rest = self.crowd.rest().map(|rest| Instant::now() + rest);
         }
         // Between events, so that a reader who catches up for long is let go as well. By the clock: the timer runs only while
         // somebody waits for it.
         self.ended |= Instant::now() >= self.life.deadline();
-        Ok(out.freeze())
+        Ok(event)
+    }
+
+    /// The event for these records, made here unless another reader of them was first.
+    fn event(&mut self, runs: &[Run], control: Control) -> Result<Bytes, Error> {
+        let told = runs.first().map(|run| Told {
+            stream: self.cursor.incarnation(),
+            from: Offset(run.header.first_offset),
+            control,
+        });
+        let told = told.filter(|_| self.encoding.is_whole());
+        if let Some(event) = told.and_then(|told| self.crowd.recall(&told)) {
+            return Ok(event);
+        }
+        let payloads = payloads(runs)?;
+        let bytes: usize = payloads.iter().map(Bytes::len).sum();
+        // Base64 takes a third more, the two events' own words come on top.
+        let mut out = BytesMut::with_capacity(bytes + bytes / 3 + EVENT_OVERHEAD_BYTES);
+        self.encoding.data(&payloads, control.closed, &mut out);
+        control.put(&mut out);
+        let event = out.freeze();
+        if let Some(told) = told.filter(|_| self.encoding.is_whole()) {
+            self.crowd.keep(told, &event);
+        }
+        Ok(event)
     }
 
     fn close(&mut self, next: Position) -> Bytes {
         let mut out = BytesMut::new();
         self.encoding.finish(&mut out);
         self.ended = true;
-        self.control(next, true, &mut out);
+        self.control(next, true).put(&mut out);
         out.freeze()
     }
 
     fn greet(&mut self) -> Bytes {
         let mut out = BytesMut::new();
-        self.control(self.cursor.next(), true, &mut out);
+        self.control(self.cursor.next(), true).put(&mut out);
         out.freeze()
     }
 
     /// The control event; the stream is closed if this is the end.
-    fn control(&mut self, next: Position, up_to_date: bool, out: &mut BytesMut) {
+    fn control(&mut self, next: Position, up_to_date: bool) -> Control {
         self.said = true;
-        let control = Control {
+        Control {
             next,
             cursor: self.live_cursor.now(),
             up_to_date,
             closed: self.ended,
-        };
-        control.put(out);
+        }
     }
 }
 
@@ -318,35 +332,4 @@ async fn joint_before(broker: &Broker, stream: &StreamName, offset: Offset) -> J
         end.splice(0..0, payload.slice(last..));
     }
     Joint::after(&end)
-}
-
-/// How many readers there are.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Crowd {
-    readers: Arc<AtomicUsize>,
-}
-
-impl Crowd {
-    fn enter(&self) -> Place {
-        self.readers.fetch_add(1, Ordering::Relaxed);
-        Place(self.clone())
-    }
-}
-
-/// One reader of the crowd, until dropped.
-struct Place(Crowd);
-
-impl Place {
-    /// How long to rest after an event, so that writing to all readers in turn keeps up.
-    fn rest(&self) -> Option<Duration> {
-        let readers = u32::try_from(self.0.readers.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
-        let rest = WRITE_COST.saturating_mul(readers).min(REST_MAX);
-        (rest >= REST_MIN).then_some(rest)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.readers.fetch_sub(1, Ordering::Relaxed);
-    }
 }

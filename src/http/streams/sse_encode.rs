@@ -85,6 +85,14 @@ impl Encoding {
         }
     }
 
+    /// Whether nothing is carried from one event into the next.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Self::Json | Self::Base64 => true,
+            Self::Text(joint) => joint.is_empty(),
+        }
+    }
+
     /// Appends what was held back, at the end of a stream that brought no more records.
     pub(super) fn finish(&mut self, out: &mut BytesMut) {
         if let Self::Text(joint) = self
@@ -149,7 +157,7 @@ fn put_base64(payloads: &[Bytes], out: &mut BytesMut) {
 }
 
 /// What a control event says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Control {
     /// Where to read on.
     pub(super) next: Position,

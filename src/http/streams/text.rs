@@ -25,6 +25,11 @@ impl Joint {
         joint
     }
 
+    /// Whether nothing is carried over it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty() && !self.after_return
+    }
+
     /// The text up to the last whole character, without the rest of a line end whose beginning is out.
     pub(super) fn push<'a>(&mut self, payloads: &'a [Bytes]) -> Cow<'a, str> {
         let text = self.whole_characters(payloads);

@@ -2,9 +2,14 @@
 //!
 //! Reads only as much of an answer as tells where the next one begins. A status that is no success ends the run.
 
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+
 use bytes::{Buf as _, BytesMut};
 use httparse::{EMPTY_HEADER, Header, Response, Status};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -120,10 +125,19 @@ impl Receiver {
         }
     }
 
-    /// More bytes of a body, after what is in `buffer`; 0 at the end of the connection.
-    pub(super) async fn more(&mut self, buffer: &mut BytesMut) -> Result<usize, Failure> {
-        buffer.reserve(RECEIVE_BYTES);
-        self.socket.read_buf(buffer).await.map_err(lost)
+    /// Waits for more bytes of a body and hands them to `take`: none at the end of the connection. They lie on the stack, which
+    /// is in the cache when the next of many connections has some; a buffer of its own would not be.
+    pub(super) async fn more<T>(
+        &mut self,
+        mut take: impl FnMut(&[u8]) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        poll_fn(|context| {
+            let mut place = [MaybeUninit::uninit(); RECEIVE_BYTES];
+            let mut received = ReadBuf::uninit(&mut place);
+            let read = ready!(Pin::new(&mut self.socket).poll_read(context, &mut received));
+            Poll::Ready(read.map_err(lost).and_then(|()| take(received.filled())))
+        })
+        .await
     }
 
     async fn receive(&mut self) -> Result<(), Failure> {

@@ -4,6 +4,8 @@
 
 use std::mem;
 
+use memchr::memchr;
+
 /// What a line of an event tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
@@ -77,12 +79,10 @@ impl Events {
         Ok(())
     }
 
-    fn text(&mut self, text: &[u8], line: &mut impl FnMut(Line<'_>)) {
-        for part in text.split_inclusive(|byte| *byte == b'\n') {
-            let Some(end) = part.strip_suffix(b"\n") else {
-                self.begun.extend_from_slice(part);
-                return;
-            };
+    fn text(&mut self, mut text: &[u8], line: &mut impl FnMut(Line<'_>)) {
+        while let Some(at) = memchr(b'\n', text) {
+            let (end, rest) = text.split_at(at);
+            text = rest.get(1..).unwrap_or_default();
             if self.begun.is_empty() {
                 self.line(end, line);
             } else {
@@ -93,6 +93,7 @@ impl Events {
                 self.begun = begun;
             }
         }
+        self.begun.extend_from_slice(text);
     }
 
     fn line(&mut self, text: &[u8], line: &mut impl FnMut(Line<'_>)) {

@@ -1,18 +1,20 @@
 //! How long a record takes from its POST to each SSE reader, and whether any reader misses one.
 //!
 //! The stream is of text: a record is one line with its number and the moment its append was due. All readers begin at
-//! the start of the empty stream, before the first append; one that is sent away, as SSE servers do now and then,
-//! comes back to where it was. Appends take turns on several connections, since on one each would wait for the answer to
-//! the last; so their order is that of each connection.
+//! the start of the empty stream, before the first append, and read until it is closed; one that is sent away, as SSE
+//! servers do now and then, comes back to where it was. Appends take turns on several connections, since on one each would
+//! wait for the answer to the last; so their order is that of each connection.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use clap::Args;
+use memchr::memmem;
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Connection, Receiver, Sender};
 use super::events::{Events, Line, next_offset};
@@ -63,13 +65,11 @@ struct Run {
     stream: String,
     appends: Latencies,
     deliveries: Latencies,
-    missing: AtomicU64,
     out_of_order: AtomicU64,
     returns: AtomicU64,
     /// Events with data, all readers together.
     events: AtomicU64,
     writers: usize,
-    patience: Duration,
 }
 
 impl Sse {
@@ -81,30 +81,29 @@ impl Sse {
             stream: stream_name("sse"),
             appends: Latencies::new()?,
             deliveries: Latencies::new()?,
-            missing: AtomicU64::new(0),
             out_of_order: AtomicU64::new(0),
             returns: AtomicU64::new(0),
             events: AtomicU64::new(0),
             writers: self.writers as usize,
-            patience: *self.patience,
         });
         let names = [run.stream.clone()];
         create(broker, &run.requests, TEXT, "", &names).await?;
-        // How many appends there were, once that is known.
-        let (total, told) = watch::channel(None);
         let mut following = Vec::new();
         for _ in 0..self.readers {
-            let reader = Reader::open(&run, "-1").await?;
-            following.push(Arc::clone(&run).follow(reader, told.clone()));
+            let reader = Reader::start(&run).await?;
+            following.push(Arc::clone(&run).follow(reader));
         }
         let begun = run.clock.now();
         let work = async {
+            let (over, ends) = oneshot::channel();
             let publishing = async {
                 let sent = self.publish(&run).await?;
-                total.send_replace(Some(sent));
+                close(&run).await?;
+                over.send(()).ok();
                 Ok::<u64, Failure>(sent)
             };
-            let (sent, ()) = tokio::try_join!(publishing, together(following))?;
+            let following = until_patience_ends(together(following), ends, *self.patience);
+            let (sent, ()) = tokio::try_join!(publishing, following)?;
             Ok::<u64, Failure>(sent)
         };
         let goal = match Goal::of(self.extent, Duration::ZERO) {
@@ -127,33 +126,45 @@ impl Sse {
             begun.push(due);
             confirming.push(Arc::clone(run).confirm(receiver, dues));
         }
+        let (publisher, shared, runtime) = (self.clone(), Arc::clone(run), Handle::current());
+        let sending = tokio::task::spawn_blocking(move || {
+            let sent = publisher.send(&shared, &mut senders, &begun, &runtime)?;
+            Ok::<_, Failure>((sent, senders))
+        });
+        let sending = async {
+            let sent = sending.await;
+            sent.map_err(|error| Failure::io("the thread that appends", error))?
+        };
         // The senders outlive the last answer: dropping one closes our side of its connection.
-        let sending = self.send(run, &mut senders, begun);
-        Ok(tokio::try_join!(sending, together(confirming))?.0)
+        let ((sent, _senders), ()) = tokio::try_join!(sending, together(confirming))?;
+        Ok(sent)
     }
 
-    async fn send(
+    /// Sends on a thread of its own: the timers of the other one tick by the millisecond, and events keep it busy, so that
+    /// appends would be late for reasons of the load.
+    fn send(
         &self,
         run: &Run,
         senders: &mut [Sender],
-        begun: Vec<mpsc::UnboundedSender<u64>>,
+        begun: &[mpsc::UnboundedSender<u64>],
+        runtime: &Handle,
     ) -> Result<u64, Failure> {
         let budget = Budget::new(RunClock::start(), self.extent, Duration::ZERO);
         let mut pace = Pace::new(run.clock, self.rate, 1);
         let padding = ".".repeat(self.record_bytes as usize - (2 * DIGITS + "  \n".len()));
         let mut sent = 0_u64;
         loop {
-            for (sender, begun) in senders.iter_mut().zip(&begun) {
+            for (sender, begun) in senders.iter_mut().zip(begun) {
                 if !budget.take() {
                     return Ok(sent);
                 }
-                let due = pace.next().await;
+                let due = pace.next_blocking();
                 let record = format!("{sent:016x} {due:016x} {padding}\n");
                 let record = record.as_bytes();
                 let post = run
                     .requests
                     .with_body("POST", &run.stream, TEXT, "", record);
-                sender.send(&post).await?;
+                runtime.block_on(sender.send(&post))?;
                 // Nobody takes it any more only if an answer was a failure, which ends the run.
                 begun.send(due).ok();
                 sent += 1;
@@ -192,17 +203,43 @@ impl Sse {
                 "append due to answer",
                 appends,
             ));
-        for (name, counter) in [
-            ("missing", &run.missing),
-            ("out_of_order", &run.out_of_order),
-            ("reconnects", &run.returns),
-            ("events", &run.events),
+        let missing = (sent * self.readers).saturating_sub(run.deliveries.seen());
+        for (name, count) in [
+            ("missing", missing),
+            ("out_of_order", run.out_of_order.load(Ordering::Relaxed)),
+            ("reconnects", run.returns.load(Ordering::Relaxed)),
+            ("events", run.events.load(Ordering::Relaxed)),
         ] {
-            let count = counter.load(Ordering::Relaxed);
             report = report.count(name, count);
         }
         report
     }
+}
+
+/// Ends the stream, and with it the wait of its readers.
+async fn close(run: &Run) -> Result<(), Failure> {
+    let closing = "Stream-Closed: true\r\n";
+    let close = run
+        .requests
+        .with_body("POST", &run.stream, TEXT, closing, b"");
+    let mut connection = Connection::open(&run.address).await?;
+    connection.send(&close).await?;
+    connection.answer().await
+}
+
+/// Waits for `following`, but not longer than `patience` after `ends`.
+async fn until_patience_ends(
+    following: impl Future<Output = Result<(), Failure>>,
+    ends: oneshot::Receiver<()>,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let mut following = pin!(following);
+    tokio::select! {
+        ended = following.as_mut() => return ended,
+        _ = ends => {}
+    }
+    let ended = tokio::time::timeout(patience, following).await;
+    ended.unwrap_or(Ok(()))
 }
 
 /// A connection that is sent events.
@@ -212,21 +249,40 @@ struct Reader {
     /// Kept open: a client that closes its side may be taken for gone.
     _sender: Sender,
     events: Events,
-    buffer: BytesMut,
+    place: Place,
+}
+
+/// How far a reader is.
+#[derive(Debug)]
+struct Place {
     /// Where it began, until a control event says more.
     offset: String,
     /// The last control event.
     control: Vec<u8>,
-    /// Records seen.
-    seen: u64,
     /// The next record of each writer.
     expected: Vec<u64>,
+    /// At the end of the stream.
+    closed: bool,
 }
 
 impl Reader {
-    async fn open(run: &Run, offset: &str) -> Result<Self, Failure> {
+    /// A reader from the beginning of the stream.
+    async fn start(run: &Run) -> Result<Self, Failure> {
+        let place = Place {
+            offset: "-1".to_owned(),
+            control: Vec::new(),
+            expected: (0..).take(run.writers).collect(),
+            closed: false,
+        };
+        Self::open(run, place).await
+    }
+
+    async fn open(run: &Run, mut place: Place) -> Result<Self, Failure> {
+        if let Some(next) = next_offset(&place.control) {
+            place.offset = next;
+        }
         let mut connection = Connection::open(&run.address).await?;
-        let query = format!("?offset={offset}&live=sse");
+        let query = format!("?offset={}&live=sse", place.offset);
         let accept = "Accept: text/event-stream\r\n";
         let get = run
             .requests
@@ -236,36 +292,26 @@ impl Reader {
             sender,
             mut receiver,
         } = connection;
-        let buffer = receiver.chunked().await?;
+        // The first bytes may have come with the head of the answer.
+        let first = receiver.chunked().await?;
+        let mut events = Events::default();
+        run.take(&mut events, &mut place, &first)?;
         Ok(Self {
             receiver,
             _sender: sender,
-            events: Events::default(),
-            buffer,
-            offset: offset.to_owned(),
-            control: Vec::new(),
-            seen: 0,
-            expected: (0..).take(run.writers).collect(),
+            events,
+            place,
         })
     }
 
-    /// A new connection from where this one is.
-    async fn again(self, run: &Run) -> Result<Self, Failure> {
-        let offset = next_offset(&self.control).unwrap_or(self.offset);
-        Ok(Self {
-            seen: self.seen,
-            expected: self.expected,
-            ..Self::open(run, &offset).await?
-        })
-    }
-
-    /// Waits for more; false at the end of the body.
-    async fn more(&mut self) -> Result<bool, Failure> {
-        // The first bytes may have come with the head of the answer.
-        if !self.buffer.is_empty() {
-            return Ok(true);
-        }
-        Ok(!self.events.is_over() && self.receiver.more(&mut self.buffer).await? > 0)
+    /// Takes what comes next; false at the end of the body.
+    async fn more(&mut self, run: &Run) -> Result<bool, Failure> {
+        let (events, place) = (&mut self.events, &mut self.place);
+        let take = |bytes: &[u8]| {
+            run.take(events, place, bytes)?;
+            Ok(!bytes.is_empty() && !events.is_over())
+        };
+        self.receiver.more(take).await
     }
 }
 
@@ -284,50 +330,28 @@ impl Run {
         Ok(())
     }
 
-    /// Follows until everything that was appended has come, or patience ends.
-    async fn follow(
-        self: Arc<Self>,
-        mut reader: Reader,
-        mut total: watch::Receiver<Option<u64>>,
-    ) -> Result<(), Failure> {
-        loop {
-            let known = *total.borrow_and_update();
-            if known.is_some_and(|total| reader.seen >= total) {
-                return Ok(());
-            }
-            tokio::select! {
-                more = reader.more() => {
-                    if more? {
-                        self.take(&mut reader)?;
-                    } else {
-                        self.returns.fetch_add(1, Ordering::Relaxed);
-                        reader = reader.again(&self).await?;
-                    }
-                }
-                _ = total.changed(), if known.is_none() => {}
-                () = tokio::time::sleep(self.patience), if known.is_some() => break,
+    /// Follows to the end of the stream.
+    async fn follow(self: Arc<Self>, mut reader: Reader) -> Result<(), Failure> {
+        while !reader.place.closed {
+            if !reader.more(&self).await? && !reader.place.closed {
+                self.returns.fetch_add(1, Ordering::Relaxed);
+                reader = Reader::open(&self, reader.place).await?;
             }
         }
-        let missing = (*total.borrow())
-            .unwrap_or_default()
-            .saturating_sub(reader.seen);
-        self.missing.fetch_add(missing, Ordering::Relaxed);
         Ok(())
     }
 
     /// Takes what has come.
-    fn take(&self, reader: &mut Reader) -> Result<(), Failure> {
+    fn take(&self, events: &mut Events, place: &mut Place, bytes: &[u8]) -> Result<(), Failure> {
         let now = self.clock.now();
-        let before = reader.seen;
-        let (bytes, place) = (&reader.buffer, &mut reader.control);
-        let (seen, expected) = (&mut reader.seen, &mut reader.expected);
-        let fed = reader.events.feed(bytes, |line| match line {
+        let mut seen = 0;
+        let fed = events.feed(bytes, |line| match line {
             Line::Data(text) => {
                 let Some((number, due)) = stamp(text) else {
                     return;
                 };
-                let (writers, expected) = (expected.len() as u64, expected.as_mut_slice());
-                let Some(expected) = expected.get_mut(writer(number, writers)) else {
+                let writers = place.expected.len() as u64;
+                let Some(expected) = place.expected.get_mut(writer(number, writers)) else {
                     return;
                 };
                 if number != *expected {
@@ -336,19 +360,19 @@ impl Run {
                 // One that comes again is not another one.
                 if number >= *expected {
                     *expected = number + writers;
-                    *seen += 1;
+                    seen += 1;
                     self.deliveries.record_all([now.saturating_sub(due)]);
                 }
             }
             Line::Control(control) => {
                 self.events.fetch_add(1, Ordering::Relaxed);
-                place.clear();
-                place.extend_from_slice(control);
+                place.closed = memmem::find(control, b"streamClosed").is_some();
+                place.control.clear();
+                place.control.extend_from_slice(control);
             }
         });
         fed.map_err(|error| Failure::io("reading events", error))?;
-        reader.buffer.clear();
-        self.deliveries.saw(reader.seen - before);
+        self.deliveries.saw(seen);
         Ok(())
     }
 }
