@@ -1,7 +1,7 @@
 //! The readers of server-sent events, all together: how many there are, and what was made for one of them a moment ago.
 //!
 //! Readers of one stream are mostly at the same few places, and an event says the same to each of them: the first one there
-//! makes it, the others send the same bytes. The events kept are few and small, and go with the last reader.
+//! makes it, the others send the same bytes. The events kept take 1 MiB at most, and go with the last reader.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
