@@ -152,7 +152,7 @@ impl Bench {
         }
     }
 
-    /// Whether one thread makes the load, so that the broker has the rest of the machine.
+    /// Whether one thread makes all or nearly all of the load, so that the broker has the rest of the machine.
     pub(super) fn is_lean(&self) -> bool {
         matches!(self.workload, Some(Workload::Http(_) | Workload::Serial(_)))
     }

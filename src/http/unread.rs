@@ -131,6 +131,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn pieces_small_and_large_come_as_written_however_little_the_peer_takes() {
+        for size in [1, 500, GATHERED_BYTES_MAX] {
+            let pieces = [vec![b'a'; size], Vec::new(), vec![b'b'; size]];
+            let (near, mut far) = tokio::io::duplex(16);
+            let mut near = UnreadLimit::new(near, Duration::from_secs(5));
+            let reading = tokio::spawn(async move {
+                let mut all = Vec::new();
+                far.read_to_end(&mut all).await.map(|_| all)
+            });
+            let mut slices = pieces.each_ref().map(|piece| IoSlice::new(piece));
+            let mut left = &mut slices[..];
+            while left.iter().any(|slice| !slice.is_empty()) {
+                let written = near.write_vectored(left).await.expect("taken");
+                IoSlice::advance_slices(&mut left, written);
+            }
+            drop(near);
+            let all = reading.await.expect("no panic").expect("read all");
+            assert!(all == pieces.concat(), "in pieces of {size}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_slow_peer_that_reads_on_is_served() {
         // All of it takes longer than the limit, no piece does.
         let (near, mut far) = tokio::io::duplex(16);

@@ -1,8 +1,8 @@
 //! The workloads over HTTP: the same questions as over TCP, asked the way a Durable Streams client asks them.
 //!
-//! The load is lean on purpose, since it shares the cores with the broker: requests are laid out before the run, answers
-//! are parsed no further than needed, and one thread does it all ([`connection`], [`events`]). It says nothing about
-//! what a comfortable HTTP client costs.
+//! The load is lean on purpose, since it shares the cores with the broker: requests are formatted by hand, answers are
+//! parsed no further than needed, and one thread does it all ([`connection`], [`events`]) but for the appends beside readers of
+//! events. It says nothing about what a comfortable HTTP client costs.
 
 mod append;
 mod connection;

@@ -1,7 +1,7 @@
 //! The readers of server-sent events, all together: how many there are, and what was made for one of them a moment ago.
 //!
-//! Readers of one stream are mostly at the same few places, and an event says the same to each of them: the first one there
-//! makes it, the others send the same bytes. The events kept take 1 MiB at most, and go with the last reader.
+//! Readers of one stream are mostly at the same few places, and the data is the same for each of them: the first one there
+//! makes the event of it, the others copy that. The events kept take about 1 MiB at most, and go with the last reader.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::sse_encode::Control;
 use crate::types::{Offset, StreamId};
 
 /// What one write to one reader may cost, when all of them are written to in turn.
@@ -33,15 +32,17 @@ pub(super) struct Crowd {
     events: Mutex<[Option<(Told, Bytes)>; EVENTS_MAX]>,
 }
 
-/// Tells events apart: what lies between two places of a stream never changes.
+/// Tells data events apart: what lies between two places of a stream never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Told {
     /// The incarnation of the stream.
     pub(super) stream: StreamId,
     /// The first record.
     pub(super) from: Offset,
-    /// What is said after the last.
-    pub(super) control: Control,
+    /// The one after the last.
+    pub(super) next: Offset,
+    /// Nothing will follow: text that is cut off there is sent as it is.
+    pub(super) ends: bool,
 }
 
 impl Told {
@@ -80,14 +81,14 @@ impl Place {
         (rest >= REST_MIN).then_some(rest)
     }
 
-    /// The event, if it was made a moment ago.
+    /// The data event, if it was made a moment ago.
     pub(super) fn recall(&self, told: &Told) -> Option<Bytes> {
         let events = self.0.events.lock();
         let (kept, event) = events.get(told.place())?.as_ref()?;
         (kept == told).then(|| event.clone())
     }
 
-    /// Keeps an event for the other readers.
+    /// Keeps a data event for the other readers.
     pub(super) fn keep(&self, told: Told, event: &Bytes) {
         if event.len() > EVENT_BYTES_MAX {
             return;
@@ -109,18 +110,13 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Position;
 
     fn told(from: u64) -> Told {
         Told {
             stream: StreamId(7),
             from: Offset(from),
-            control: Control {
-                next: Position::START,
-                cursor: 1,
-                up_to_date: true,
-                closed: false,
-            },
+            next: Offset(from + 2),
+            ends: false,
         }
     }
 
@@ -132,14 +128,16 @@ mod tests {
         one.keep(told(3), &event);
         assert_eq!(other.recall(&told(3)), Some(event));
         assert_eq!(other.recall(&told(4)), None);
-        let closed = Told {
-            control: Control {
-                closed: true,
-                ..told(3).control
-            },
+        let longer = Told {
+            next: Offset(6),
             ..told(3)
         };
-        assert_eq!(other.recall(&closed), None);
+        assert_eq!(other.recall(&longer), None);
+        let last = Told {
+            ends: true,
+            ..told(3)
+        };
+        assert_eq!(other.recall(&last), None);
         let another = Told {
             stream: StreamId(7 + EVENTS_MAX as u64),
             ..told(3)

@@ -249,9 +249,12 @@ impl Face {
 
 /// Whether the answer can be neither compressed nor for a page of another origin.
 fn is_plain(request: &Request<Incoming>) -> bool {
-    let query = request.uri().query();
-    let uncompressed =
-        *request.method() == Method::POST || query.is_some_and(|query| query.contains("live=sse"));
+    let mut pairs = request.uri().query().unwrap_or_default().split('&');
+    let uncompressed = match *request.method() {
+        Method::POST => true,
+        Method::GET => pairs.any(|pair| pair == "live=sse"),
+        _ => false,
+    };
     uncompressed && !request.headers().contains_key(ORIGIN)
 }
 

@@ -3,7 +3,7 @@
 //! A reader is a [`Cursor`] like any other, polled by hyper when the socket takes more: one that does not read costs its
 //! position, not memory. What has piled up since the last event goes out in one. With many readers each one rests a little
 //! after an event, so that a busy stream costs its readers a bounded number of writes, and what comes meanwhile goes out
-//! together; and an event is made once for all who are at the same place (`crowd`).
+//! together; and a data event is made once for all who are at the same place (`crowd`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ use crate::metrics::Held;
 use crate::storage::{ReadLimits, Storage as _};
 use crate::types::{Error, Expiry, Fault, Offset, Position, Refusal, Run, Start, StreamName};
 
-/// What two events take beside their data: enough for a few records.
-const EVENT_OVERHEAD_BYTES: usize = 256;
+/// About what a control event takes.
+const CONTROL_BYTES: usize = 160;
 /// About how much goes into one event.
 const EVENT_BYTES: usize = 64 << 10;
 /// Connections are closed after about this long, spread so that not all readers return at once.
@@ -213,64 +213,64 @@ impl Feed {
         let next = self.cursor.next();
         let up_to_date = next.offset >= self.cursor.tail().offset;
         self.ended = up_to_date && self.cursor.is_at_end();
-        let control = self.control(next, up_to_date);
-        let event = self.event(runs, control)?;
+        let data = self.data(runs)?;
+        let mut out = BytesMut::with_capacity(data.len() + CONTROL_BYTES);
+        out.extend_from_slice(&data);
+        self.control(next, up_to_date, &mut out);
         if up_to_date {
             self.rest = self.crowd.rest().map(|rest| Instant::now() + rest);
         }
         // Between events, so that a reader who catches up for long is let go as well. By the clock: the timer runs only while
         // somebody waits for it.
         self.ended |= Instant::now() >= self.life.deadline();
-        Ok(event)
+        Ok(out.freeze())
     }
 
-    /// The event for these records, made here unless another reader of them was first.
-    fn event(&mut self, runs: &[Run], control: Control) -> Result<Bytes, Error> {
+    /// The data event for these records, made here unless another reader of them was first; nothing if there is nothing to say yet.
+    fn data(&mut self, runs: &[Run]) -> Result<Bytes, Error> {
         let told = runs.first().map(|run| Told {
             stream: self.cursor.incarnation(),
             from: Offset(run.header.first_offset),
-            control,
+            next: self.cursor.next().offset,
+            ends: self.ended,
         });
         let told = told.filter(|_| self.encoding.is_whole());
-        if let Some(event) = told.and_then(|told| self.crowd.recall(&told)) {
-            return Ok(event);
+        if let Some(data) = told.and_then(|told| self.crowd.recall(&told)) {
+            return Ok(data);
         }
-        let payloads = payloads(runs)?;
-        let bytes: usize = payloads.iter().map(Bytes::len).sum();
-        // Base64 takes a third more, the two events' own words come on top.
-        let mut out = BytesMut::with_capacity(bytes + bytes / 3 + EVENT_OVERHEAD_BYTES);
-        self.encoding.data(&payloads, control.closed, &mut out);
-        control.put(&mut out);
-        let event = out.freeze();
+        let mut out = BytesMut::new();
+        self.encoding.data(&payloads(runs)?, self.ended, &mut out);
+        let data = out.freeze();
         if let Some(told) = told.filter(|_| self.encoding.is_whole()) {
-            self.crowd.keep(told, &event);
+            self.crowd.keep(told, &data);
         }
-        Ok(event)
+        Ok(data)
     }
 
     fn close(&mut self, next: Position) -> Bytes {
         let mut out = BytesMut::new();
         self.encoding.finish(&mut out);
         self.ended = true;
-        self.control(next, true).put(&mut out);
+        self.control(next, true, &mut out);
         out.freeze()
     }
 
     fn greet(&mut self) -> Bytes {
         let mut out = BytesMut::new();
-        self.control(self.cursor.next(), true).put(&mut out);
+        self.control(self.cursor.next(), true, &mut out);
         out.freeze()
     }
 
     /// The control event; the stream is closed if this is the end.
-    fn control(&mut self, next: Position, up_to_date: bool) -> Control {
+    fn control(&mut self, next: Position, up_to_date: bool, out: &mut BytesMut) {
         self.said = true;
-        Control {
+        let control = Control {
             next,
             cursor: self.live_cursor.now(),
             up_to_date,
             closed: self.ended,
-        }
+        };
+        control.put(out);
     }
 }
 

@@ -157,7 +157,7 @@ fn put_base64(payloads: &[Bytes], out: &mut BytesMut) {
 }
 
 /// What a control event says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Control {
     /// Where to read on.
     pub(super) next: Position,

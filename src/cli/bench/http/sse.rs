@@ -307,6 +307,9 @@ impl Reader {
     /// Takes what comes next; false at the end of the body.
     async fn more(&mut self, run: &Run) -> Result<bool, Failure> {
         let (events, place) = (&mut self.events, &mut self.place);
+        if events.is_over() {
+            return Ok(false);
+        }
         let take = |bytes: &[u8]| {
             run.take(events, place, bytes)?;
             Ok(!bytes.is_empty() && !events.is_over())
@@ -366,7 +369,7 @@ impl Run {
             }
             Line::Control(control) => {
                 self.events.fetch_add(1, Ordering::Relaxed);
-                place.closed = memmem::find(control, b"streamClosed").is_some();
+                place.closed = memmem::find(control, b"\"streamClosed\":true").is_some();
                 place.control.clear();
                 place.control.extend_from_slice(control);
             }
