@@ -48,6 +48,20 @@ fn append_counts_every_record_in_each_of_its_ways() {
 }
 
 #[test]
+fn streams_in_memory_take_more_than_a_broker_holds_of_them() {
+    // 80 MiB, where the broker refuses more than 64.
+    let large = ["--memory", "--record-bytes", "65536", "--count", "1280"];
+    let few = ["--connections", "2"];
+    let ways: [&[&str]; 2] = [&["--in-flight", "16"], &["--producer"]];
+    for way in ways {
+        let report = bench("append", &[&large[..], &few, way].concat());
+        assert_eq!(report["phases"][0]["count"], 1280, "{report}");
+    }
+    let report = bench_of(&["http", "append"], &[&large[..], &few].concat());
+    assert_eq!(report["phases"][0]["count"], 1280, "{report}");
+}
+
+#[test]
 fn append_keeps_to_its_rate() {
     let report = bench(
         "append",

@@ -12,7 +12,7 @@ use streamkeeper_client::{
 };
 use tokio::sync::mpsc;
 
-use super::broker::{Broker, stream_name};
+use super::broker::{Broker, memory_stream_bytes, stream_name};
 use super::fill::fill;
 use super::measure::{Budget, Extent, Latencies, Pace, RunClock, nanos, payload, together};
 use super::progress::{self, Goal};
@@ -51,7 +51,7 @@ pub(super) struct Append {
     #[arg(long, default_value_t = 0)]
     rate: u64,
 
-    /// Append to streams in memory
+    /// Append to streams in memory, which keep 32 MiB together
     #[arg(long)]
     memory: bool,
 
@@ -126,7 +126,8 @@ impl Append {
         let names: Vec<String> = (0..self.streams).map(stream_name).collect();
         let mut options = CreateOptions::new();
         if self.memory {
-            options = options.storage(Storage::Memory);
+            let kept = memory_stream_bytes(self.streams);
+            options = options.storage(Storage::Memory).max_bytes(kept);
         }
         for name in &names {
             let created = client.create(name.as_str(), options.clone()).await;

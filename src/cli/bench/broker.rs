@@ -19,6 +19,11 @@ pub(super) fn stream_name(name: impl Display) -> String {
     format!("bench-{}-{name}", std::process::id())
 }
 
+/// What each of so many streams in memory may keep: together half of what a broker holds of them unless it is told otherwise.
+pub(super) fn memory_stream_bytes(streams: u64) -> u64 {
+    (32 << 20) / streams.max(1)
+}
+
 /// What of a broker is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Face {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::connection::Connection;
 use super::{Requests, create, delete};
-use crate::cli::bench::broker::{Broker, stream_name};
+use crate::cli::bench::broker::{Broker, memory_stream_bytes, stream_name};
 use crate::cli::bench::measure::{Budget, Extent, Latencies, RunClock, nanos, payload, together};
 use crate::cli::bench::progress::{self, Goal};
 use crate::cli::bench::report::{Phase, Report};
@@ -37,7 +37,7 @@ pub(super) struct Append {
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     record_bytes: u32,
 
-    /// Append to streams in memory
+    /// Append to streams in memory, which keep 32 MiB together
     #[arg(long)]
     memory: bool,
 
@@ -66,11 +66,12 @@ impl Append {
         let requests = Requests::to(broker);
         let names: Vec<String> = (0..self.streams).map(stream_name).collect();
         let storage = if self.memory {
-            "Stream-Storage: memory\r\n"
+            let kept = memory_stream_bytes(self.streams);
+            format!("Stream-Storage: memory\r\nStream-Retention-Max-Bytes: {kept}\r\n")
         } else {
-            ""
+            String::new()
         };
-        create(broker, &requests, OCTETS, storage, &names).await?;
+        create(broker, &requests, OCTETS, &storage, &names).await?;
         let warm_up = if self.extent.count.is_some() {
             Duration::ZERO
         } else {
