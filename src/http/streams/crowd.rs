@@ -1,7 +1,7 @@
 //! The readers of server-sent events, all together: how many there are, and what was made for one of them a moment ago.
 //!
 //! Readers of one stream are mostly at the same few places, and the data is the same for each of them: the first one there
-//! makes the event of it, the others copy that. The events kept take about 1 MiB at most, and go with the last reader.
+//! makes the event of it, the others copy that. The events kept take 1 MiB at most, and go with the last reader.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -89,12 +89,13 @@ impl Place {
     }
 
     /// Keeps a data event for the other readers.
-    pub(super) fn keep(&self, told: Told, event: &Bytes) {
+    pub(super) fn keep(&self, told: Told, event: &[u8]) {
         if event.len() > EVENT_BYTES_MAX {
             return;
         }
+        let event = Bytes::copy_from_slice(event);
         if let Some(place) = self.0.events.lock().get_mut(told.place()) {
-            *place = Some((told, event.clone()));
+            *place = Some((told, event));
         }
     }
 }
@@ -158,7 +159,7 @@ mod tests {
         reader.keep(told(0), &event);
         reader.keep(later, &event);
         assert_eq!(reader.recall(&told(0)), None, "its place was taken");
-        reader.keep(later, &Bytes::from(vec![0; EVENT_BYTES_MAX + 1]));
+        reader.keep(later, &vec![0; EVENT_BYTES_MAX + 1]);
         assert_eq!(
             reader.recall(&later),
             Some(event),

@@ -249,10 +249,11 @@ impl Face {
 
 /// Whether the answer can be neither compressed nor for a page of another origin.
 fn is_plain(request: &Request<Incoming>) -> bool {
-    let mut pairs = request.uri().query().unwrap_or_default().split('&');
     let uncompressed = match *request.method() {
         Method::POST => true,
-        Method::GET => pairs.any(|pair| pair == "live=sse"),
+        Method::GET => {
+            ReadQuery::parse(request.uri().query()).is_ok_and(|query| query.live == Live::Sse)
+        }
         _ => false,
     };
     uncompressed && !request.headers().contains_key(ORIGIN)

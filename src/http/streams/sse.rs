@@ -213,9 +213,8 @@ impl Feed {
         let next = self.cursor.next();
         let up_to_date = next.offset >= self.cursor.tail().offset;
         self.ended = up_to_date && self.cursor.is_at_end();
-        let data = self.data(runs)?;
-        let mut out = BytesMut::with_capacity(data.len() + CONTROL_BYTES);
-        out.extend_from_slice(&data);
+        let mut out = BytesMut::new();
+        self.data(runs, &mut out)?;
         self.control(next, up_to_date, &mut out);
         if up_to_date {
             self.rest = self.crowd.rest().map(|rest| Instant::now() + rest);
@@ -226,8 +225,8 @@ impl Feed {
         Ok(out.freeze())
     }
 
-    /// The data event for these records, made here unless another reader of them was first; nothing if there is nothing to say yet.
-    fn data(&mut self, runs: &[Run]) -> Result<Bytes, Error> {
+    /// Appends the data event for these records, made here unless another reader of them was first.
+    fn data(&mut self, runs: &[Run], out: &mut BytesMut) -> Result<(), Error> {
         let told = runs.first().map(|run| Told {
             stream: self.cursor.incarnation(),
             from: Offset(run.header.first_offset),
@@ -236,15 +235,15 @@ impl Feed {
         });
         let told = told.filter(|_| self.encoding.is_whole());
         if let Some(data) = told.and_then(|told| self.crowd.recall(&told)) {
-            return Ok(data);
+            out.reserve(data.len() + CONTROL_BYTES);
+            out.extend_from_slice(&data);
+            return Ok(());
         }
-        let mut out = BytesMut::new();
-        self.encoding.data(&payloads(runs)?, self.ended, &mut out);
-        let data = out.freeze();
+        self.encoding.data(&payloads(runs)?, self.ended, out);
         if let Some(told) = told.filter(|_| self.encoding.is_whole()) {
-            self.crowd.keep(told, &data);
+            self.crowd.keep(told, out);
         }
-        Ok(data)
+        Ok(())
     }
 
     fn close(&mut self, next: Position) -> Bytes {
