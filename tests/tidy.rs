@@ -151,6 +151,26 @@ fn the_engine_does_not_name_wire_types() {
     );
 }
 
+/// The compiler refuses `unsafe` where nothing allows it; what allows it is one call (`ARCHITECTURE.md`).
+#[test]
+fn unsafe_is_in_one_place() {
+    let allowed = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/serve/footprint.rs");
+    let mut uses = Vec::new();
+    for directory in ["src", "protocol/src", "client/src"] {
+        for path in sources(directory) {
+            for (number, line) in code(&path) {
+                if line.contains("unsafe_code") || line.contains("unsafe {") {
+                    uses.push((path.clone(), number));
+                }
+            }
+        }
+    }
+    assert!(
+        uses.len() == 2 && uses.iter().all(|(path, _)| *path == allowed),
+        "`unsafe` elsewhere, or more of it: {uses:?}"
+    );
+}
+
 #[test]
 fn every_file_opens_with_what_it_is_for() {
     for directory in ["src", "protocol/src", "client/src", "tests", "examples"] {

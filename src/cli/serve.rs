@@ -6,6 +6,7 @@
 //!
 //! Stdout gets one line per listener and nothing else; the log goes to stderr.
 
+mod footprint;
 mod http;
 mod logging;
 mod options;
@@ -99,6 +100,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     http.open(&broker, subscriptions);
     announce(server.local_addresses())?;
     tracing::info!(data = %config.data.display(), "serving");
+    tokio::spawn(footprint::let_go_of_code());
 
     let (drained, ()) = tokio::join!(
         run(server, broker.clone(), signals, shutdown),

@@ -1,6 +1,6 @@
 //! Start and end of the broker process.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::support::{Broker, DEADLINE, Following, serve};
 
@@ -138,6 +138,25 @@ fn connect_and_stay(broker: &Broker) -> std::net::TcpStream {
     let mut info = [0; 4];
     peer.read_exact(&mut info).expect("the server speaks first");
     peer
+}
+
+#[test]
+fn the_code_of_the_start_does_not_stay_in_memory() {
+    let broker = Broker::start();
+    let deadline = Instant::now() + DEADLINE;
+    let mut most = 0;
+    loop {
+        let mapped = broker.process.bytes_of_files_in_memory();
+        most = most.max(mapped);
+        if mapped < most / 4 * 3 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{mapped} bytes of files stay");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // What was let go of comes back when it is used.
+    broker.feed(&["append", "a", "--create"], "1").ok();
+    assert_eq!(broker.run(&["read", "a"]).ok(), "1\n");
 }
 
 #[test]

@@ -118,6 +118,19 @@ impl Following {
         assert!(sent.expect("`kill` runs").success());
     }
 
+    /// How much of the program, its libraries and other files it has mapped into its memory.
+    pub(crate) fn bytes_of_files_in_memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).expect("the process runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssFile:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse::<u64>().ok())
+            .expect("a figure in kB")
+            * 1024
+    }
+
     /// Waits for the end; gives the exit code and stderr.
     #[track_caller]
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
