@@ -2,7 +2,7 @@
 //!
 //! Each workload is one file and answers one question, those over HTTP under [`http`]; [`broker`] gives it a broker to load (its own process in a
 //! fresh directory, unless one is named), [`measure`] counts and times, [`report`] and [`rounds`] show the outcome. [`growth`] and [`goals`] are made of
-//! runs of the workloads, each in a process of its own ([`own`]).
+//! runs of the workloads, each in a process of its own ([`own`]), and so are the neighbours of [`neighbours`].
 //!
 //! Load and broker share this machine's cores, as an application and its sidecar do. Latencies are taken from the
 //! moment an append was due, so a stall is not hidden by the load waiting for it (`--rate`).
@@ -17,6 +17,7 @@ mod goals;
 mod growth;
 mod http;
 mod measure;
+mod neighbours;
 mod own;
 mod page_cache;
 mod plot;
@@ -60,6 +61,7 @@ enum Workload {
     Streams(WithCommon<streams::Streams>),
     Connections(WithCommon<connections::Connections>),
     Start(WithCommon<start::Start>),
+    Neighbours(WithCommon<neighbours::Neighbours>),
     Growth(growth::Growth),
     All(goals::All),
     Http(http::Http),
@@ -146,6 +148,9 @@ impl Bench {
             Workload::Start(WithCommon { workload, common }) => {
                 run(common, Face::Tcp, async |b| workload.clone().run(b).await).await
             }
+            Workload::Neighbours(WithCommon { workload, common }) => {
+                run(common, Face::Tcp, async |b| workload.clone().run(b).await).await
+            }
             Workload::Growth(growth) => growth.run(),
             Workload::All(all) => all.run(),
             Workload::Http(http) => http.run().await,
@@ -154,7 +159,10 @@ impl Bench {
 
     /// Whether one thread makes all or nearly all of the load, so that the broker has the rest of the machine.
     pub(super) fn is_lean(&self) -> bool {
-        matches!(self.workload, Some(Workload::Http(_) | Workload::Serial(_)))
+        matches!(
+            self.workload,
+            Some(Workload::Http(_) | Workload::Serial(_) | Workload::Neighbours(_))
+        )
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! It takes what the write queues hold, fairly and up to a byte limit, runs the rules over it, writes one transaction with
 //! one fsync, changes the live views, then answers. While it waits for the disk the queues fill, so the next commit is
-//! larger by itself: there is no linger and no timer. With nothing it may take it parks until kicked: after a push, or by the folder
-//! when there is room again, or none to wait for.
+//! larger by itself: there is no linger and no timer, but for long queues beside light ones (`pace`). With nothing it may take it parks
+//! until kicked: after a push, or by the folder when there is room again, or none to wait for.
 //!
 //! Invariants:
 //! - Nothing is published or answered before the transaction that holds it is durable; a refusal waits too, since it may
@@ -15,16 +15,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::commit::{Commit, Part, RUN_OVERHEAD};
 use super::error::StoreError;
 use super::journal::{Journal, Row};
+use super::pace::Pace;
 use super::retention;
 use super::room::Full;
 use super::shared::Shared;
 use crate::rules::{self, Command, Context, Decision, Effect, StreamState};
-use crate::stream::{Allowance, Completion, Completions, Drained, Resident, Stream, Submission};
+use crate::stream::{
+    Allowance, Completion, Completions, Drained, Resident, SHORT_QUEUE_BYTES, Stream, Submission,
+};
 use crate::types::{Error, Fault, Position, Refusal, StreamId, Timestamp};
 
 /// Cold trims (those that must read the store) in one commit; more wait for the next.
@@ -43,6 +46,7 @@ pub(super) struct Committer {
     pub(super) completions: Completions,
     cold_trims_left: usize,
     pub(super) full: Option<Full>,
+    pace: Pace,
 }
 
 impl Committer {
@@ -61,6 +65,7 @@ impl Committer {
             completions,
             cold_trims_left: 0,
             full: None,
+            pace: Pace::default(),
         }
     }
 
@@ -69,7 +74,8 @@ impl Committer {
         self.shared.queues.set_committer(std::thread::current());
         loop {
             let stopping = self.shared.is_stopping();
-            let drained = self.shared.queues.drain(self.allowance(stopping));
+            let pause = self.pace.pause(Instant::now()).filter(|_| !stopping);
+            let drained = self.shared.queues.drain(self.allowance(stopping, pause));
             if drained.is_empty() {
                 self.show_queue();
                 if stopping {
@@ -77,9 +83,10 @@ impl Committer {
                     self.shared.stop_folder();
                     return;
                 }
-                match self.full {
-                    Some(_) => self.look_for_room(),
-                    None => std::thread::park(),
+                match (&self.full, pause) {
+                    (Some(_), _) => self.look_for_room(),
+                    (None, Some(left)) => std::thread::park_timeout(left),
+                    (None, None) => std::thread::park(),
                 }
                 continue;
             }
@@ -100,7 +107,7 @@ impl Committer {
     }
 
     /// What is taken from the queues. What will be refused need not fit into a commit, and before the end everything is answered.
-    fn allowance(&self, stopping: bool) -> Allowance {
+    fn allowance(&self, stopping: bool, pause: Option<Duration>) -> Allowance {
         let shared = &self.shared;
         if self.full.is_some() || shared.faulted().is_some() {
             return Allowance::ALL;
@@ -109,11 +116,15 @@ impl Committer {
         if stopping {
             allowance.queue_bytes_max = usize::MAX;
         }
+        if pause.is_some() {
+            allowance.queue_bytes_max = SHORT_QUEUE_BYTES;
+        }
         allowance
     }
 
     fn commit(&mut self, drained: Vec<Drained>) {
         let begun = Instant::now();
+        self.pace.begin(&drained, begun);
         self.newest = self.newest.max(self.shared.clock.now());
         self.cold_trims_left = COLD_TRIMS_PER_COMMIT;
         let mut commit = Commit::new(self.newest);
@@ -146,6 +157,9 @@ impl Committer {
             self.completions.complete(completion, reply);
         }
         self.completions.flush();
+        if self.journal.is_some() {
+            self.pace.end(begun, Instant::now());
+        }
     }
 
     /// Runs the rules over the commands of one stream.
@@ -154,6 +168,7 @@ impl Committer {
             stream,
             submissions,
             since,
+            queue: _,
         } = part;
         let handle = Arc::clone(&stream);
         let commands = submissions.len();

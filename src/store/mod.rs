@@ -32,6 +32,7 @@ mod forks;
 pub mod journal;
 mod local;
 mod looking;
+mod pace;
 mod publish;
 mod recovery;
 mod restored;

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 pub use live::{Feed, Gone, Live, View, Waiter, Watcher};
-pub use queue::{Allowance, Drained, QueueLimits, WriteQueues};
+pub use queue::{Allowance, Drained, QueueKind, QueueLimits, WriteQueues};
 pub(crate) use queue::{SHORT_QUEUE_BYTES, kept_for_short};
 pub use registry::Registry;
 pub(crate) use submission::Completions;

@@ -6,6 +6,7 @@
 //! Invariant: a stream with something queued is on the active list exactly once.
 
 mod active;
+mod pending;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use tokio::sync::Notify;
 use super::{Stream, Submission};
 use crate::types::Fault;
 use active::Active;
+pub(super) use pending::Pending;
+use pending::Taken;
 
 /// How much a queue that is called short holds at most.
 pub(crate) const SHORT_QUEUE_BYTES: usize = 64 << 10;
@@ -35,16 +38,6 @@ pub struct QueueLimits {
     pub total_bytes_max: usize,
     /// Bytes on one stream.
     pub stream_bytes_max: usize,
-}
-
-/// What is queued on one stream.
-#[derive(Debug, Default)]
-pub(super) struct Pending {
-    submissions: VecDeque<Submission>,
-    bytes: usize,
-    active: bool,
-    /// When the oldest one was queued.
-    since: Option<Instant>,
 }
 
 /// What one drain may take.
@@ -73,6 +66,19 @@ pub struct Drained {
     pub submissions: VecDeque<Submission>,
     /// When the oldest of them was queued.
     pub since: Instant,
+    /// What its queue was like.
+    pub queue: QueueKind,
+}
+
+/// What a drain found on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueKind {
+    /// Next to nothing, as many times before: somebody appends little, and waits for each.
+    Light,
+    /// At most [`SHORT_QUEUE_BYTES`].
+    Short,
+    /// More.
+    Long,
 }
 
 /// All write queues of one engine.
@@ -328,52 +334,9 @@ impl Drain {
             stream,
             submissions: taken.submissions,
             since: taken.since,
+            queue: taken.queue,
         });
     }
-}
-
-impl Pending {
-    /// Takes commands worth up to `share` bytes, but at least one.
-    fn take(&mut self, share: usize) -> Taken {
-        let since = self.since.unwrap_or_else(Instant::now);
-        if self.bytes <= share {
-            self.active = false;
-            return Taken {
-                submissions: std::mem::take(&mut self.submissions),
-                bytes: std::mem::take(&mut self.bytes),
-                since,
-                more: false,
-            };
-        }
-        let mut submissions = VecDeque::new();
-        let mut bytes = 0;
-        while bytes < share {
-            let Some(submission) = self.submissions.pop_front() else {
-                break;
-            };
-            bytes += submission.command.queued_bytes();
-            submissions.push_back(submission);
-        }
-        self.bytes -= bytes;
-        self.active = !self.submissions.is_empty();
-        // Nearly: the rest was queued at any time before.
-        self.since = Some(Instant::now());
-        Taken {
-            submissions,
-            bytes,
-            since,
-            more: self.active,
-        }
-    }
-}
-
-/// What a queue gave.
-struct Taken {
-    submissions: VecDeque<Submission>,
-    bytes: usize,
-    since: Instant,
-    /// It has more.
-    more: bool,
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::cli::failure::Failure;
 
 /// What all these runs are told.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Broker and output")]
 pub(super) struct Told {
     /// Keep the data of the started brokers in fresh directories under DIR [default: the temporary directory]

@@ -291,6 +291,24 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "neighbours",
+        command: "neighbours",
+        full: "--rounds 3",
+        small: "--duration 100ms --lead 50ms",
+        figures: &[
+            ratio(
+                "confirm p99 beside 1 MiB records, over alone",
+                "/facts/large_p99_over_alone",
+                3.0,
+            ),
+            ratio(
+                "confirm p99 beside 4 producers, over alone",
+                "/facts/producers_p99_over_alone",
+                3.0,
+            ),
+        ],
+    },
+    Row {
         name: "growth",
         command: "growth",
         full: "--store 10GiB --duration 10s",
