@@ -87,6 +87,8 @@ pub struct Config {
     pub http_bodies_bytes_max: u64,
     /// Answers over HTTP that wait to be taken.
     pub http_answers_bytes_max: u64,
+    /// Bytes of frames of all clients that are not whole, or wait for their queue.
+    pub incoming_bytes_max: u64,
     /// Deliveries that wait to be taken, over all connections.
     pub unsent_bytes_max: u64,
     /// How long a long-poll waits.
@@ -154,6 +156,7 @@ impl Config {
             http_body_bytes_max: from.bytes("http_body_bytes_max", 1)?,
             http_bodies_bytes_max: from.bytes("http_bodies_bytes_max", 1)?,
             http_answers_bytes_max: from.bytes("http_answers_bytes_max", MIB)?,
+            incoming_bytes_max: from.bytes("incoming_bytes_max", MIB)?,
             unsent_bytes_max: from.bytes("unsent_bytes_max", MIB)?,
             long_poll_timeout: from.duration("long_poll_timeout", Duration::ZERO)?,
             cors_origins: from.list("cors_origins")?,

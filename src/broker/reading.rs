@@ -48,21 +48,46 @@ impl Broker {
         from: Start,
         limits: ReadLimits,
     ) -> Result<Runs, Error> {
+        let read = self.read_runs_with(stream, from, limits, std::future::ready(()));
+        read.await.map(|(runs, _)| runs)
+    }
+
+    /// As [`Broker::read_runs`]; but before the store is read it waits for `room`, and gives what that gave. Records that are in
+    /// memory anyway need none.
+    pub(crate) async fn read_runs_with<R>(
+        &self,
+        stream: &StreamName,
+        from: Start,
+        limits: ReadLimits,
+        room: impl Future<Output = R>,
+    ) -> Result<(Runs, Option<R>), Error> {
+        let (mut room, mut held) = (Some(room), None);
         let bell = Arc::new(Bell::default());
         let watcher: Arc<dyn Watcher> = Arc::<Bell>::clone(&bell);
         let mut cursor = self.cursor(stream, from, Arc::clone(&watcher), 0).await?;
         // A wait beyond the clock's range is one without end.
         let deadline = Instant::now().checked_add(limits.wait);
         loop {
-            match cursor.load(limits.max_bytes.max(1)).await? {
+            let max_bytes = limits.max_bytes.max(1);
+            let step = match cursor.poll(max_bytes) {
+                Step::Behind => {
+                    if let Some(room) = room.take() {
+                        held = Some(room.await);
+                    }
+                    cursor.load(max_bytes).await?
+                }
+                step => step,
+            };
+            match step {
                 Step::Runs(runs) => {
                     let runs = fill(&mut cursor, runs.into_vec(), &limits).await;
-                    return Ok(limited(&cursor, runs, limits.max_records.max(1)));
+                    let runs = limited(&cursor, runs, limits.max_records.max(1));
+                    return Ok((runs, held));
                 }
                 Step::End {
                     reason: EndReason::Closed,
                     ..
-                } => return Ok(empty(&cursor, true)),
+                } => return Ok((empty(&cursor, true), held)),
                 Step::End {
                     reason: EndReason::Trimmed,
                     earliest,
@@ -87,7 +112,7 @@ impl Broker {
                 }
             };
             if !rung {
-                return Ok(empty(&cursor, false));
+                return Ok((empty(&cursor, false), held));
             }
         }
     }

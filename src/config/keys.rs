@@ -204,6 +204,12 @@ pub const KEYS: &[Key] = &[
         "Answers over HTTP that wait to be taken, all together",
     ),
     key(
+        "incoming_bytes_max",
+        "64MiB",
+        "SIZE",
+        "Frames of clients that are not whole or wait for their queue, all together; then large ones come in one by one",
+    ),
+    key(
         "unsent_bytes_max",
         "64MiB",
         "SIZE",

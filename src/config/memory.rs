@@ -14,12 +14,13 @@ const CONNECTION_BYTES: u64 = 4 << 10;
 const DIVIDED_BYTES_MIN: u64 = 32 * MIB;
 
 /// Bounds, and how many 32nds they get.
-const PARTS: [(&str, u64); 8] = [
+const PARTS: [(&str, u64); 9] = [
     ("hot_tail_bytes_max", 8),
-    ("memory_streams_bytes_max", 4),
-    ("http_bodies_bytes_max", 4),
+    ("memory_streams_bytes_max", 3),
+    ("http_bodies_bytes_max", 3),
     ("http_answers_bytes_max", 4),
     ("unsent_bytes_max", 4),
+    ("incoming_bytes_max", 3),
     ("fold_bytes", 2),
     ("store_cache_bytes", 2),
     ("queue_bytes_max", 2),
@@ -61,6 +62,7 @@ impl Config {
             self.http_bodies_bytes_max,
             self.http_answers_bytes_max,
             self.unsent_bytes_max,
+            self.incoming_bytes_max,
             self.fold_bytes,
             self.store_cache_bytes,
             self.queue_bytes_max,

@@ -4,7 +4,7 @@
 //! takes, reads once, dispatches every whole frame, kicks the committer once, and starts over until nothing moves. There
 //! is no second task, no channel and no lock between reading and writing.
 //!
-//! - `read_buffer`: bytes in, before they are frames. `window`: what was read and is not answered.
+//! - `read_buffer`: bytes in, before they are frames. `incoming`: how much of that all connections hold. `window`: what was read and is not answered.
 //!   `deadlines`: which time limit runs out next.
 //! - What frames mean is the business of [`crate::session`]; sockets are accepted by [`crate::server`].
 //!
@@ -22,6 +22,7 @@
 //! - An idle connection holds neither a read nor a write buffer.
 
 mod deadlines;
+mod incoming;
 mod options;
 mod read_buffer;
 mod receive;
@@ -38,10 +39,12 @@ use streamkeeper_protocol::ErrorCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+pub use incoming::Incoming;
 pub use options::ConnectionOptions;
 
 use crate::session::{Failure, Outbox, SLICES_MAX, Session, Space, WriteBuffer};
 use deadlines::{Allowed, Deadlines, Due};
+use incoming::{Admission, Buffered};
 use read_buffer::ReadBuffer;
 use window::Window;
 
@@ -97,6 +100,11 @@ pub struct Connection<S> {
     session: Session,
     outbox: Arc<Outbox>,
     input: ReadBuffer,
+    buffered: Buffered,
+    /// Room for the large frame that comes in, or that waits for its queue.
+    admission: Option<Admission>,
+    /// Resolves when there is such room.
+    admitting: Option<Pin<Box<dyn Future<Output = Admission> + Send>>>,
     unanswered: Window,
     output: WriteBuffer,
     options: Arc<ConnectionOptions>,
@@ -133,6 +141,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             outbox: Arc::clone(session.outbox()),
             session,
             input: ReadBuffer::new(),
+            buffered: options.incoming.hold(),
+            admission: None,
+            admitting: None,
             unanswered: Window::default(),
             output: WriteBuffer::default(),
             deadlines: Deadlines::new(allowed, now, options.connect_timeout),
@@ -239,6 +250,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn flush_and_end(&mut self, ended: Ended) {
         self.session.hang_up();
         self.space = None;
+        self.admission = None;
+        self.admitting = None;
         self.deadlines.pause();
         self.deadlines.connected();
         self.deadlines

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Incoming;
+
 /// Limits and times of every connection of a server.
 #[derive(Clone, Debug)]
 pub struct ConnectionOptions {
@@ -22,6 +24,8 @@ pub struct ConnectionOptions {
     pub unsent_bytes_max: usize,
     /// The connection is not read further while requests in this many bytes of frames wait for their answers.
     pub unanswered_bytes_max: usize,
+    /// What all connections together hold of frames that are not whole, or wait for their queue.
+    pub incoming: Incoming,
 }
 
 impl Default for ConnectionOptions {
@@ -36,6 +40,7 @@ impl Default for ConnectionOptions {
             unsent_bytes_max: 1 << 20,
             // More than the write queues hold for one stream, so that they are what pushes back.
             unanswered_bytes_max: 16 << 20,
+            incoming: Incoming::new(64 << 20),
         }
     }
 }

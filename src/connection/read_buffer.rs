@@ -16,12 +16,14 @@ use streamkeeper_protocol::frame::{self, LENGTH_BYTES};
 use streamkeeper_protocol::{Frame, WireError};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
+use super::incoming::Incoming;
+
 /// What a quiet connection reads into: on the stack, so that waiting holds no memory.
 const SCRATCH_BYTES: usize = 2 << 10;
 
 /// Room for one read of a busy connection. 128 KiB hold hundreds of small frames, which is enough to make the system
 /// call and the committer's wake cheap per frame.
-const ROOM_BYTES_MAX: usize = 128 << 10;
+pub(super) const ROOM_BYTES_MAX: usize = 128 << 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -58,12 +60,25 @@ impl ReadBuffer {
         self.bytes.is_empty()
     }
 
-    /// One read. 0 is the end.
+    /// Memory that it takes, as far as it is no large frame.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes.capacity().min(ROOM_BYTES_MAX)
+    }
+
+    /// How long the frame in front is, if that is more than what is read at once.
+    pub(super) fn large_frame(&self) -> Option<usize> {
+        let announced = self.announced();
+        (announced > ROOM_BYTES_MAX).then_some(announced)
+    }
+
+    /// One read, by what `incoming` has left. 0 is the end.
     pub(super) fn poll_fill<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         socket: &mut S,
+        incoming: &Incoming,
     ) -> Poll<io::Result<usize>> {
+        self.room = incoming.share(self.room, SCRATCH_BYTES);
         let little = self.bytes.is_empty() && self.room <= SCRATCH_BYTES;
         let (offered, filled) = if little {
             (SCRATCH_BYTES, self.poll_scratch(cx, socket))
@@ -152,7 +167,7 @@ mod tests {
 
     fn fill(buffer: &mut ReadBuffer, socket: &mut tokio::io::DuplexStream) -> Option<usize> {
         let mut cx = Context::from_waker(Waker::noop());
-        match buffer.poll_fill(&mut cx, socket) {
+        match buffer.poll_fill(&mut cx, socket, &Incoming::new(64 << 20)) {
             Poll::Ready(filled) => Some(filled.expect("a duplex stream does not fail")),
             Poll::Pending => None,
         }

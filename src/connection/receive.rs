@@ -1,14 +1,15 @@
 //! The reading half of a connection's turn: unblock, read once, split, dispatch, kick.
 //!
-//! Reading pauses while the session cannot take another frame or too much waits to be sent. Frames already read stay in
-//! the buffer, unsplit, until then.
+//! Reading pauses while the session cannot take another frame, too much waits to be sent, or a large frame has no room yet. Frames
+//! already read stay in the buffer, unsplit, until then.
 
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
+use super::incoming::Admission;
 use crate::session::Failure;
 
 /// Why a connection cannot go on.
@@ -24,12 +25,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
         self.unblock(cx);
         let dispatched = self.dispatch()?;
-        if self.input_ended || !self.may_receive() {
+        if self.input_ended || !self.may_receive() || self.poll_admission(cx).is_pending() {
             self.deadlines.pause();
             return Ok(dispatched);
         }
         self.deadlines.listen(self.now);
-        let filled = match self.input.poll_fill(cx, &mut self.socket) {
+        let incoming = &self.options.incoming;
+        let filled = self.input.poll_fill(cx, &mut self.socket, incoming);
+        self.buffered.set(self.input.held_bytes());
+        let filled = match filled {
             Poll::Pending => return Ok(dispatched),
             Poll::Ready(filled) => filled.map_err(Broken::Socket)?,
         };
@@ -40,6 +44,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.deadlines.heard(self.now);
         self.dispatch()?;
         Ok(true)
+    }
+
+    /// Ready when what comes next may be taken in: it is no large frame, or there is room for it.
+    fn poll_admission(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(bytes) = self
+            .input
+            .large_frame()
+            .filter(|_| self.admission.is_none())
+        else {
+            return Poll::Ready(());
+        };
+        let incoming = &self.options.incoming;
+        let admitting = self
+            .admitting
+            .get_or_insert_with(|| Box::pin(incoming.admit(bytes)));
+        let admission = ready!(admitting.as_mut().poll(cx));
+        self.admitting = None;
+        self.admission = Some(admission);
+        Poll::Ready(())
+    }
+
+    /// Lets go of the room of a large frame that is whole and does not wait for its queue.
+    fn release_admission(&mut self) {
+        let is_over = |admission: &mut Admission| admission.is_split;
+        if !self.session.is_stalled() {
+            self.admission.take_if(is_over);
+        }
     }
 
     /// Whether the peer may be read. What is unsent or unanswered is bounded by not letting it ask for more.
@@ -56,6 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return;
             }
             self.space = self.session.retry();
+            self.release_admission();
         }
     }
 
@@ -75,8 +107,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             dispatched = true;
             bytes += frame.encoded_bytes();
+            if let Some(admission) = &mut self.admission {
+                admission.is_split = true;
+            }
             let received = self.session.receive(&frame, &mut self.output);
             received.map_err(Broken::Peer)?;
+            self.release_admission();
             if self.session.is_connected() {
                 self.deadlines.connected();
             }

@@ -164,6 +164,11 @@ impl Session {
         self.submissions.completed()
     }
 
+    /// Whether a submission is held back since its queue is full.
+    pub fn is_stalled(&self) -> bool {
+        self.submissions.is_stalled()
+    }
+
     /// Whether another frame may be received now. If not, [`Session::space`] or the outbox says when to look again.
     pub fn may_receive(&self) -> bool {
         !self.submissions.is_stalled() && self.queries.has_room(&self.context.options)

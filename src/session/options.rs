@@ -80,6 +80,12 @@ impl SessionOptions {
         u32::try_from(self.unsent.share(share)).unwrap_or(most)
     }
 
+    /// Most bytes that one read of the store brings: a single record may be larger than what a frame is to hold.
+    pub(super) fn load_bytes_max(&self) -> usize {
+        let record = usize::try_from(self.limits.record_bytes_max).unwrap_or(usize::MAX);
+        record.max(self.deliver_bytes_max())
+    }
+
     fn runs_bytes_max(&self) -> usize {
         let bytes = self
             .limits

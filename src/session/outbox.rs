@@ -56,6 +56,8 @@ pub(super) enum News {
     Read {
         correlation: u32,
         answer: Result<Runs, Error>,
+        /// What was read from the store is counted.
+        room: Option<Held>,
     },
     /// A subscription's cursor is open, or could not be opened.
     Opened {

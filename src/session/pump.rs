@@ -84,9 +84,9 @@ impl Subscriptions {
             .options
             .unsent
             .share(bytes_max(subscription, context));
-        // As for the largest delivery: a record may be longer than the share.
-        let room = context.options.deliver_bytes_max();
-        let Some(room) = context.options.unsent.room(room, outbox) else {
+        // As for the largest record: it may be longer than the share.
+        let room = context.options.load_bytes_max();
+        let Some(mut room) = context.options.unsent.room(room, outbox) else {
             self.turned_away.push(slot);
             return;
         };
@@ -101,6 +101,9 @@ impl Subscriptions {
         let outbox = Arc::clone(outbox);
         self.spawn(async move {
             let step = cursor.load(max_bytes).await;
+            if let Ok(Step::Runs(runs)) = &step {
+                room.set(runs.iter().map(Run::encoded_bytes).sum());
+            }
             outbox.tell(News::Loaded {
                 token,
                 cursor,

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use streamkeeper_protocol::Run;
 use streamkeeper_protocol::command::{List, Read, Str};
 use streamkeeper_protocol::limits::LIST_ENTRIES_MAX;
 use tokio::task::JoinSet;
@@ -125,14 +126,24 @@ impl Queries {
         let stop = self.stop_waiting.clone();
         self.reads += 1;
         self.spawn(async move {
-            let reading = context.broker.read_runs(&stream, from, limits);
-            let answer = tokio::select! {
-                answer = reading => answer,
+            let options = &context.options;
+            let room = options.unsent.wait_for_room(options.load_bytes_max());
+            let reading = context.broker.read_runs_with(&stream, from, limits, room);
+            let read = tokio::select! {
+                read = reading => read,
                 () = stop.cancelled() => Err(Error::Fault(Fault::Draining)),
             };
+            let (answer, mut room) = match read {
+                Ok((runs, room)) => (Ok(runs), room),
+                Err(error) => (Err(error), None),
+            };
+            if let (Some(room), Ok(runs)) = (&mut room, &answer) {
+                room.set(runs.runs.iter().map(Run::encoded_bytes).sum());
+            }
             outbox.tell(News::Read {
                 correlation,
                 answer,
+                room,
             });
         });
         Ok(())

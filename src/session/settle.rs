@@ -75,7 +75,9 @@ impl Session {
             News::Read {
                 correlation,
                 answer,
+                room,
             } => {
+                self.rooms.extend(room);
                 self.queries.read_answered();
                 match answer {
                     Ok(runs) => write_records(correlation, &runs, out),

@@ -1,9 +1,9 @@
 //! What connections hold for peers that do not take it: one bound for all of them.
 //!
 //! A peer that stops reading keeps a few deliveries waiting, and a thousand such peers keep a thousand times that. Deliveries of
-//! new records are slices of rows that are in memory anyway; what is read from the store is not. So reads of the store for
-//! subscriptions wait when all connections together hold too much, and are small when it gets near. A peer that does not
-//! read is cut off in the end (`write_timeout`), and others go on.
+//! new records are slices of rows that are in memory anyway; what is read from the store is not. So reads of the store, for
+//! subscriptions and for READ, wait when all connections together hold too much, and are small when it gets near. A peer that does
+//! not read is cut off in the end (`write_timeout`), and others go on.
 //!
 //! Invariant: whoever was turned away is woken once there is room again.
 
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::Outbox;
 
@@ -29,6 +30,7 @@ struct Shared {
     bytes_max: usize,
     /// Sessions that were turned away.
     waiting: Mutex<Vec<Weak<Outbox>>>,
+    freed: Notify,
     is_waited_for: AtomicBool,
 }
 
@@ -39,6 +41,7 @@ impl Unsent {
             bytes: AtomicUsize::new(0),
             bytes_max,
             waiting: Mutex::default(),
+            freed: Notify::new(),
             is_waited_for: AtomicBool::new(false),
         }))
     }
@@ -67,6 +70,22 @@ impl Unsent {
         Some(held)
     }
 
+    /// As [`Self::room`], for who can wait for it. Cancel safe.
+    pub(super) async fn wait_for_room(&self, bytes: usize) -> Held {
+        loop {
+            let freed = self.0.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            self.0.is_waited_for.store(true, Ordering::SeqCst);
+            if self.bytes() < self.0.bytes_max {
+                let mut held = self.hold();
+                held.set(bytes);
+                return held;
+            }
+            freed.await;
+        }
+    }
+
     /// What one connection holds; nothing at first.
     pub(crate) fn hold(&self) -> Held {
         let unsent = self.clone();
@@ -86,6 +105,7 @@ impl Unsent {
                 self.0.is_waited_for.store(false, Ordering::SeqCst);
                 std::mem::take(&mut *waiting)
             };
+            self.0.freed.notify_waiters();
             for outbox in waiting.iter().filter_map(Weak::upgrade) {
                 outbox.has_room();
             }
@@ -121,6 +141,8 @@ impl Drop for Held {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -138,6 +160,20 @@ mod tests {
         assert_eq!(unsent.bytes(), 1_000);
         drop((held, room));
         assert_eq!(unsent.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_gets_it_when_there_is_some() {
+        let unsent = Unsent::new(1_000);
+        let mut held = unsent.hold();
+        held.set(1_000);
+        let mut waiting = std::pin::pin!(unsent.wait_for_room(10));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        held.set(999);
+        let room = waiting.now_or_never().expect("there is room");
+        assert_eq!(unsent.bytes(), 1_009);
+        drop(room);
+        assert_eq!(unsent.bytes(), 999);
     }
 
     #[test]

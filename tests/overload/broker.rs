@@ -9,6 +9,7 @@ use tempfile::TempDir;
 pub struct Broker {
     process: Child,
     pub tcp: String,
+    pub http: String,
     _data: TempDir,
 }
 
@@ -37,10 +38,12 @@ impl Broker {
             let at = lines.find_map(|line| line.strip_prefix(what).map(str::to_owned));
             at.expect("the broker says where it listens")
         };
+        let http = announced("http on ");
         let tcp = announced("listening on ");
         Self {
             process,
             tcp,
+            http,
             _data: data,
         }
     }

@@ -1,7 +1,7 @@
 //! Overload and bad neighbours: the broker's memory stays under its ceiling, and others are served.
 //!
-//! The real binary with `--memory-max`, and peers that take no regard: subscribers that stop reading, thousands of idle connections,
-//! a producer faster than the disk, 100,000 streams, records of 1 MiB beside small ones. Meanwhile a peer like any other appends
+//! The real binary with `--memory-max`, and peers that take no regard: subscribers, readers over HTTP and READs whose peers take
+//! nothing, large frames that are not finished, thousands of idle connections, a producer faster than the disk, 100,000 streams, records of 1 MiB beside small ones. Meanwhile a peer like any other appends
 //! and follows, and must get every confirm and every record. Memory is what the system says the process ever had (Linux).
 //! How long the neighbour's confirms take is not asserted.
 
@@ -15,6 +15,7 @@ mod broker;
 #[path = "../broker/fixture.rs"]
 #[expect(dead_code, reason = "shared with tests that start a broker in process")]
 mod fixture;
+mod untaken;
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::broker::BrokerOptions;
 use crate::config::{Config, PublicUrl};
-use crate::connection::ConnectionOptions;
+use crate::connection::{ConnectionOptions, Incoming};
 use crate::http::streams::StreamsOptions;
 use crate::http::subscriptions::{Opening, SubscriptionsFace};
 use crate::http::tools::ToolsFace;
@@ -41,6 +41,7 @@ pub(super) fn server(config: &Config) -> ServerOptions {
         connection: ConnectionOptions {
             connect_timeout: config.handshake_timeout,
             write_timeout: config.write_timeout,
+            incoming: Incoming::new(size(config.incoming_bytes_max)),
             ..ConnectionOptions::default()
         },
     }

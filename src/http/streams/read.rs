@@ -11,6 +11,7 @@ use super::cache::{self, Freshness};
 use super::error::Failure;
 use super::headers;
 use super::live_cursor::LiveCursor;
+use super::outgoing::Reserved;
 use super::query::{Live, ReadQuery};
 use crate::broker::{Broker, Runs};
 use crate::http::{Reply, ReplyBody};
@@ -36,19 +37,32 @@ impl Face {
         let read = match query.live {
             Live::No => {
                 let limits = self.limits(Duration::ZERO);
-                broker.read_runs(stream, query.from, limits).await
+                broker
+                    .read_runs_with(stream, query.from, limits, self.room())
+                    .await
             }
             Live::LongPoll | Live::Sse => self.wait_for_runs(broker, stream, query.from).await,
         };
-        let runs = match read {
-            Ok(runs) => runs,
+        let (runs, room) = match read {
+            // There was none.
+            Ok((_, Some(None))) => return Err(Failure::unread()),
+            Ok((runs, room)) => (runs, room),
             Err(error) => return Err(why_not(broker, stream, query, error).await),
         };
         check_position(query, &runs)?;
         if query.live == Live::LongPoll && runs.runs.is_empty() {
             return Ok(nothing_yet(&runs, query));
         }
+        // What is made of them is counted at once.
+        drop(room);
         self.render(runs, query, request)
+    }
+
+    /// Room to read the store for an answer.
+    fn room(&self) -> impl Future<Output = Option<Reserved>> {
+        let record = self.options.record_bytes_max;
+        self.outgoing
+            .reserve_soon(record.max(self.options.read_bytes_max))
     }
 
     fn limits(&self, wait: Duration) -> ReadLimits {
@@ -64,7 +78,7 @@ impl Face {
         broker: &Broker,
         stream: &StreamName,
         from: Start,
-    ) -> Result<Runs, Error> {
+    ) -> Result<(Runs, Option<Option<Reserved>>), Error> {
         let wait = if self.draining.is_cancelled() {
             Duration::ZERO
         } else {
@@ -73,10 +87,10 @@ impl Face {
         let _reader = self.metrics.http_live_readers.hold();
         tokio::select! {
             biased;
-            read = broker.read_runs(stream, from, self.limits(wait)) => read,
+            read = broker.read_runs_with(stream, from, self.limits(wait), self.room()) => read,
             never = keep_alive(broker, stream), if !wait.is_zero() => match never {},
             () = self.draining.cancelled(), if !wait.is_zero() => {
-                broker.read_runs(stream, from, self.limits(Duration::ZERO)).await
+                broker.read_runs_with(stream, from, self.limits(Duration::ZERO), self.room()).await
             }
         }
     }

@@ -1,7 +1,7 @@
 //! GET with `live=sse`: events from a position on, for about a minute.
 //!
 //! A reader is a [`Cursor`] like any other, polled by hyper when the socket takes more: one that does not read costs its
-//! position, not memory. What has piled up since the last event goes out in one. With many readers each one rests a little
+//! position and a few events, which are counted (`outgoing`). What has piled up since the last event goes out in one. With many readers each one rests a little
 //! after an event, so that a busy stream costs its readers a bounded number of writes, and what comes meanwhile goes out
 //! together; and a data event is made once for all who are at the same place (`crowd`).
 
@@ -23,6 +23,7 @@ use super::crowd::{Place, Told};
 use super::error::Failure;
 use super::headers;
 use super::live_cursor::LiveCursor;
+use super::outgoing::{Outgoing, Reader, Reserved};
 use super::query::ReadQuery;
 use super::read::keep_alive;
 use super::sse_encode::{Control, Encoding};
@@ -38,6 +39,8 @@ use crate::types::{Error, Expiry, Fault, Offset, Position, Refusal, Run, Start, 
 const CONTROL_BYTES: usize = 160;
 /// About how much goes into one event.
 const EVENT_BYTES: usize = 64 << 10;
+/// And while answers hold all they may. Less than this is made without room for it.
+const FRUGAL_BYTES: usize = 4 << 10;
 /// Connections are closed after about this long, spread so that not all readers return at once.
 const LIFE: std::ops::RangeInclusive<u64> = 55_000..=65_000;
 
@@ -56,8 +59,14 @@ impl Face {
         query: &ReadQuery,
     ) -> Result<Reply, Failure> {
         let bell = Arc::new(Bell::default());
-        let (cursor, first) = match begin(broker, stream, query.from, &bell).await {
-            Ok(begun) => begun,
+        let loads = Loads {
+            outgoing: self.outgoing.clone(),
+            record_bytes_max: self.options.record_bytes_max,
+        };
+        let begun = begin(broker, stream, query.from, &bell, &loads).await;
+        let (cursor, first, room) = match begun {
+            Ok(Some(begun)) => begun,
+            Ok(None) => return Err(Failure::unread()),
             Err(error) => return Err(Failure::located(broker, stream, error).await),
         };
         check_position(query, &first, cursor.next())?;
@@ -80,7 +89,7 @@ impl Face {
             stream: stream.clone(),
             cursor,
             bell,
-            first: Some(first),
+            first: Some((first, room)),
             encoding,
             live_cursor: LiveCursor::new(query.cursor),
             said: false,
@@ -89,28 +98,84 @@ impl Face {
             life: Box::pin(tokio::time::sleep(life)),
             drain: Box::pin(self.draining.clone().cancelled_owned()),
             crowd: self.crowd.enter(),
+            loads,
+            reader: self.outgoing.reader(),
             _counted: self.metrics.http_live_readers.hold(),
         });
         let events = futures_util::stream::unfold(feed, async |mut feed| {
             let event = feed.next().await?;
-            Some((event.map(Frame::data), feed))
+            Some((
+                event.map(|event| Frame::data(feed.reader.hold(event))),
+                feed,
+            ))
         });
         *reply.body_mut() = ReplyBody::other(StreamBody::new(events));
         Ok(reply)
     }
 }
 
-/// A cursor and what it has first: read before the status goes out, so that what is wrong can still be said in it.
+/// How readers of events read the store.
+struct Loads {
+    outgoing: Outgoing,
+    record_bytes_max: usize,
+}
+
+impl Loads {
+    /// Most bytes that one read brings: a single record may be larger than an event.
+    fn bytes_max(&self) -> usize {
+        self.record_bytes_max.max(EVENT_BYTES)
+    }
+
+    /// How much to ask for.
+    fn share(&self) -> usize {
+        if self.outgoing.is_full() {
+            FRUGAL_BYTES
+        } else {
+            self.outgoing.share(EVENT_BYTES)
+        }
+    }
+
+    /// Reads on from where `cursor` is, with `room` for it.
+    async fn load(&self, cursor: &mut Cursor, mut room: Reserved) -> Result<Loaded, Error> {
+        let step = cursor.load(self.outgoing.share(EVENT_BYTES)).await?;
+        let bytes = match &step {
+            Step::Runs(runs) => encoded_bytes(runs),
+            _ => 0,
+        };
+        room.shrink(bytes);
+        Ok((step, Some(room)))
+    }
+}
+
+/// What a cursor had, and the room for it if it was read from the store.
+type Loaded = (Step, Option<Reserved>);
+
+fn encoded_bytes(runs: &[Run]) -> usize {
+    runs.iter().map(Run::encoded_bytes).sum()
+}
+
+/// A cursor and what it has first: read before the status goes out, so that what is wrong can still be said in it. `None` if there is
+/// no room to read it.
 async fn begin(
     broker: &Broker,
     stream: &StreamName,
     from: Start,
     bell: &Arc<Bell>,
-) -> Result<(Cursor, Step), Error> {
+    loads: &Loads,
+) -> Result<Option<(Cursor, Step, Option<Reserved>)>, Error> {
     loop {
         let watcher: Arc<dyn Watcher> = Arc::<Bell>::clone(bell);
         let mut cursor = broker.cursor(stream, from, watcher, 0).await?;
-        match cursor.load(EVENT_BYTES).await? {
+        let (step, room) = match cursor.poll(loads.share()) {
+            Step::Behind => {
+                let Some(room) = loads.outgoing.reserve_soon(loads.bytes_max()).await else {
+                    return Ok(None);
+                };
+                loads.load(&mut cursor, room).await?
+            }
+            step => (step, None),
+        };
+        match step {
             Step::End {
                 reason: EndReason::Deleted | EndReason::Expired,
                 ..
@@ -125,7 +190,7 @@ async fn begin(
                 }
                 // The beginning moved between finding it and reading there.
             }
-            first => return Ok((cursor, first)),
+            first => return Ok(Some((cursor, first, room))),
         }
     }
 }
@@ -141,7 +206,7 @@ struct Feed {
     stream: StreamName,
     cursor: Cursor,
     bell: Arc<Bell>,
-    first: Option<Step>,
+    first: Option<Loaded>,
     encoding: Encoding,
     live_cursor: LiveCursor,
     /// Some event has said where the reader stands.
@@ -152,6 +217,8 @@ struct Feed {
     life: Pin<Box<Sleep>>,
     drain: Pin<Box<WaitForCancellationFutureOwned>>,
     crowd: Place,
+    loads: Loads,
+    reader: Reader,
     _counted: Held,
 }
 
@@ -171,29 +238,72 @@ impl Feed {
             tokio::time::sleep_until(until).await;
         }
         loop {
-            let step = match self.first.take() {
+            let loaded = match self.first.take() {
                 Some(first) => Ok(first),
-                None => self.cursor.load(EVENT_BYTES).await,
+                None => self.step().await?,
             };
-            match step {
+            let (step, room) = match loaded {
+                Ok(loaded) => loaded,
                 Err(error) => {
                     self.ended = true;
                     return Some(Err(Abort(error)));
                 }
-                Ok(Step::Runs(runs)) => return Some(self.records(&runs).map_err(Abort)),
-                Ok(Step::End {
+            };
+            let event = match step {
+                Step::Runs(runs) => {
+                    // Until the event made of them is counted.
+                    let _room = match room {
+                        None if encoded_bytes(&runs) > FRUGAL_BYTES => {
+                            Some(self.reserve(encoded_bytes(&runs)).await?)
+                        }
+                        room => room,
+                    };
+                    let event = self.records(&runs);
+                    return Some(event.map(|event| self.reader.hold(event)).map_err(Abort));
+                }
+                Step::End {
                     reason: EndReason::Closed,
                     next,
                     ..
-                }) => return Some(Ok(self.close(next))),
+                } => Some(self.close(next)),
                 // Deleted, expired or trimmed: coming back, the client is told which.
-                Ok(Step::End { .. }) => return None,
-                Ok(Step::Idle) if !self.said => return Some(Ok(self.greet())),
-                Ok(Step::Idle | Step::Behind) => {}
+                Step::End { .. } => return None,
+                Step::Idle if !self.said => Some(self.greet()),
+                Step::Idle | Step::Behind => None,
+            };
+            if let Some(event) = event {
+                return Some(Ok(self.reader.hold(event)));
             }
             if matches!(self.wait().await, Woken::Over) {
                 return None;
             }
+        }
+    }
+
+    /// What comes next, in its turn. `None` if the time is over before.
+    async fn step(&mut self) -> Option<Result<Loaded, Error>> {
+        tokio::select! {
+            biased;
+            () = self.reader.turn() => {}
+            () = &mut self.life => return None,
+            () = &mut self.drain => return None,
+        }
+        match self.cursor.poll(self.loads.share()) {
+            Step::Behind => {
+                let room = self.reserve(self.loads.bytes_max()).await?;
+                Some(self.loads.load(&mut self.cursor, room).await)
+            }
+            step => Some(Ok((step, None))),
+        }
+    }
+
+    /// Waits for room. `None` if the time is over before.
+    async fn reserve(&mut self, bytes: usize) -> Option<Reserved> {
+        tokio::select! {
+            biased;
+            room = self.loads.outgoing.reserve(bytes) => Some(room),
+            () = &mut self.life => None,
+            () = &mut self.drain => None,
         }
     }
 

@@ -1,0 +1,133 @@
+//! Peers that ask for much and take nothing, and peers that send a part of something large: what is held for them is bounded, all
+//! together.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use streamkeeper_protocol::Command;
+use streamkeeper_protocol::command::{Read, Start};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::broker::Broker;
+use super::fixture::{append, encoded};
+use super::{CEILING, PATIENCE, beside, connect, fill, start, within};
+
+/// What a socket does not take for this long is not taken.
+const STUCK: Duration = Duration::from_secs(2);
+
+/// A connection whose peer's socket takes next to nothing.
+async fn narrow(address: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a socket option");
+    let address = address.parse().expect("an address");
+    socket.connect(address).await.expect("it listens")
+}
+
+/// So many readers of events of stream `s`, each from another of `records` records of `bytes` bytes, that read nothing.
+async fn deaf_readers(broker: &Broker, readers: usize, records: usize, bytes: usize) {
+    let mut deaf = Vec::new();
+    for number in 0..readers {
+        let mut socket = narrow(&broker.http).await;
+        let from = number % records;
+        let at = format!("{from:016}_{:016}", from * bytes);
+        let request = format!("GET /v1/stream/s?offset={at}&live=sse HTTP/1.1\r\nHost: x\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.expect("sent");
+        deaf.push(socket);
+    }
+    for socket in &deaf {
+        socket.readable().await.expect("it is answered");
+        let mut status = [0; 12];
+        socket.peek(&mut status).await.expect("it is answered");
+        let said = |code: &[u8]| status == *[b"HTTP/1.1 ", code].concat();
+        assert!(said(b"200") || said(b"429"), "{status:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_readers_of_events_that_stop_reading() {
+    let broker = start(CEILING);
+    fill(&broker, "s", 400, 60_000).await;
+    beside(&broker, deaf_readers(&broker, 1_000, 390, 60_000)).await;
+    within(CEILING, &broker, "1,000 deaf readers of events");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_of_large_events_that_stop_reading() {
+    let broker = start(CEILING);
+    fill(&broker, "s", 60, 1 << 20).await;
+    beside(&broker, deaf_readers(&broker, 300, 50, 1 << 20)).await;
+    within(CEILING, &broker, "300 deaf readers of events of 1 MiB");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_whose_answers_are_not_taken() {
+    let broker = start(CEILING);
+    fill(&broker, "s", 60, 1 << 20).await;
+    let asked = async {
+        let mut deaf = Vec::new();
+        for _ in 0..20 {
+            let mut client = connect(&broker).await;
+            let mut reads = BytesMut::new();
+            for number in 0..16_u32 {
+                let read = Read {
+                    stream: "s".into(),
+                    start: Start::Offset(u64::from(number) * 3),
+                    max_bytes: 4 << 20,
+                    max_records: 0,
+                    wait_ms: 0,
+                };
+                reads.extend_from_slice(&encoded(number + 1, &Command::Read(read)));
+            }
+            client.send_bytes(&reads).await;
+            deaf.push(client);
+        }
+        // Some are answered; of the others nobody knows when.
+        for client in deaf.iter().take(4) {
+            client.stream.readable().await.expect("it is answered");
+        }
+        deaf
+    };
+    let deaf = beside(&broker, asked).await;
+    within(CEILING, &broker, "20 x 16 READs of 1 MiB");
+    drop(deaf);
+}
+
+/// Many connections that each send an append of 3 MiB, but for its last `withheld` bytes.
+async fn large_appends(broker: &Broker, withheld: usize) {
+    let record = vec![b'x'; 1 << 20];
+    let frame = encoded(9, &append("large", &[&record[..]; 3])).freeze();
+    let patience = if withheld == 0 { PATIENCE } else { STUCK };
+    let mut sending = JoinSet::new();
+    for _ in 0..60 {
+        let mut client = connect(broker).await;
+        client.create("large").await;
+        let part = frame.slice(..frame.len() - withheld);
+        sending.spawn(async move {
+            let sent = timeout(patience, client.stream.write_all(&part)).await;
+            (sent.is_ok(), client)
+        });
+    }
+    for (sent, mut client) in sending.join_all().await {
+        if withheld == 0 {
+            assert!(sent, "the socket takes no more");
+            assert_eq!(client.confirms(1).await.len(), 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_frames_that_are_not_finished() {
+    let broker = start(CEILING);
+    beside(&broker, large_appends(&broker, 1)).await;
+    within(CEILING, &broker, "60 frames of 3 MiB that are not whole");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_frames_faster_than_the_disk() {
+    let broker = start(CEILING);
+    beside(&broker, large_appends(&broker, 0)).await;
+    within(CEILING, &broker, "60 appends of 3 MiB");
+}
