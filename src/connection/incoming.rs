@@ -4,8 +4,10 @@
 //! peer that does not complete it is cut off (`frame_timeout`). The other half is for the buffers that everything is read into: they
 //! get smaller as there is less left, and never vanish.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -40,19 +42,15 @@ impl Incoming {
         }))
     }
 
-    /// Room for a large frame of so many bytes; one that is larger than all there is goes alone.
-    pub(super) fn admit(&self, bytes: usize) -> impl Future<Output = Admission> + Send + 'static {
+    /// Asks for room for a large frame of so many bytes; one that is larger than all there is goes alone.
+    pub(super) fn admit(&self, bytes: usize) -> LargeFrame {
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         let permits = permits.min(self.0.large_max);
-        let large = Arc::clone(&self.0.large);
-        async move {
-            // It is never closed; were it, frames would be admitted without.
-            let permit = large.acquire_many_owned(permits).await.ok();
-            Admission {
-                _permit: permit,
-                is_split: false,
-            }
-        }
+        let asked = Arc::clone(&self.0.large).acquire_many_owned(permits);
+        LargeFrame::Waits(Box::pin(async move {
+            // The semaphore is never closed; were it, frames would come in without room.
+            asked.await.ok()
+        }))
     }
 
     /// How much one connection may read into at once that would like to have up to `most`, which needs no less than `least`.
@@ -71,12 +69,36 @@ impl Incoming {
     }
 }
 
-/// Room for one large frame, until dropped.
-#[derive(Debug)]
-pub(super) struct Admission {
-    _permit: Option<OwnedSemaphorePermit>,
-    /// The frame is whole. The room is let go of when it is on a queue.
-    pub(super) is_split: bool,
+/// A large frame on its way in, and the room for it, until dropped.
+pub(super) enum LargeFrame {
+    /// For room.
+    Waits(Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>),
+    /// It is read.
+    ComesIn(Option<OwnedSemaphorePermit>),
+    /// It is whole. The room is let go of when it is on a queue.
+    IsWhole { _room: Option<OwnedSemaphorePermit> },
+}
+
+impl LargeFrame {
+    /// Ready when it has room.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Waits(asked) = self {
+            *self = Self::ComesIn(ready!(asked.as_mut().poll(cx)));
+        }
+        Poll::Ready(())
+    }
+
+    /// It was split off.
+    pub(super) fn whole(&mut self) {
+        if let Self::ComesIn(permit) = self {
+            let room = permit.take();
+            *self = Self::IsWhole { _room: room };
+        }
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self, Self::IsWhole { .. })
+    }
 }
 
 /// Bytes of a buffer that are counted until they are let go of.
@@ -107,29 +129,33 @@ impl Drop for Buffered {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
-
     use super::*;
 
     const MIB: usize = 1 << 20;
 
+    fn has_room(large: &mut LargeFrame) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        large.poll(&mut cx).is_ready()
+    }
+
     #[test]
     fn large_frames_come_in_one_after_the_other_when_they_have_no_room_together() {
         let incoming = Incoming::new(8 * MIB);
-        let first = incoming.admit(3 * MIB).now_or_never().expect("room");
-        let mut second = std::pin::pin!(incoming.admit(3 * MIB));
-        assert!(second.as_mut().now_or_never().is_none());
+        let (mut first, mut second) = (incoming.admit(3 * MIB), incoming.admit(3 * MIB));
+        assert!(has_room(&mut first) && !has_room(&mut second));
+        first.whole();
+        assert!(first.is_whole() && !has_room(&mut second));
         drop(first);
-        assert!(second.now_or_never().is_some());
+        assert!(has_room(&mut second) && !second.is_whole());
     }
 
     #[test]
     fn one_that_is_larger_than_the_bound_goes_alone() {
         let incoming = Incoming::new(2 * MIB);
-        let large = incoming.admit(100 * MIB).now_or_never().expect("room");
-        assert!(incoming.admit(1).now_or_never().is_none());
+        let (mut large, mut small) = (incoming.admit(100 * MIB), incoming.admit(1));
+        assert!(has_room(&mut large) && !has_room(&mut small));
         drop(large);
-        assert!(incoming.admit(1).now_or_never().is_some());
+        assert!(has_room(&mut small));
     }
 
     #[test]

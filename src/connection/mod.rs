@@ -44,7 +44,7 @@ pub use options::ConnectionOptions;
 
 use crate::session::{Failure, Outbox, SLICES_MAX, Session, Space, WriteBuffer};
 use deadlines::{Allowed, Deadlines, Due};
-use incoming::{Admission, Buffered};
+use incoming::{Buffered, LargeFrame};
 use read_buffer::ReadBuffer;
 use window::Window;
 
@@ -101,10 +101,8 @@ pub struct Connection<S> {
     outbox: Arc<Outbox>,
     input: ReadBuffer,
     buffered: Buffered,
-    /// Room for the large frame that comes in, or that waits for its queue.
-    admission: Option<Admission>,
-    /// Resolves when there is such room.
-    admitting: Option<Pin<Box<dyn Future<Output = Admission> + Send>>>,
+    /// The large frame that comes in, or waits for its queue.
+    large_frame: Option<Box<LargeFrame>>,
     unanswered: Window,
     output: WriteBuffer,
     options: Arc<ConnectionOptions>,
@@ -142,8 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             session,
             input: ReadBuffer::new(),
             buffered: options.incoming.hold(),
-            admission: None,
-            admitting: None,
+            large_frame: None,
             unanswered: Window::default(),
             output: WriteBuffer::default(),
             deadlines: Deadlines::new(allowed, now, options.connect_timeout),
@@ -250,8 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn flush_and_end(&mut self, ended: Ended) {
         self.session.hang_up();
         self.space = None;
-        self.admission = None;
-        self.admitting = None;
+        self.large_frame = None;
         self.deadlines.pause();
         self.deadlines.connected();
         self.deadlines

@@ -4,12 +4,11 @@
 //! already read stay in the buffer, unsplit, until then.
 
 use std::io;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
-use super::incoming::Admission;
 use crate::session::Failure;
 
 /// Why a connection cannot go on.
@@ -25,7 +24,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
         self.unblock(cx);
         let dispatched = self.dispatch()?;
-        if self.input_ended || !self.may_receive() || self.poll_admission(cx).is_pending() {
+        if self.input_ended || !self.may_receive() || self.poll_room(cx).is_pending() {
             self.deadlines.pause();
             return Ok(dispatched);
         }
@@ -47,29 +46,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Ready when what comes next may be taken in: it is no large frame, or there is room for it.
-    fn poll_admission(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(bytes) = self
-            .input
-            .large_frame()
-            .filter(|_| self.admission.is_none())
-        else {
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(bytes) = self.input.large_frame() else {
             return Poll::Ready(());
         };
         let incoming = &self.options.incoming;
-        let admitting = self
-            .admitting
-            .get_or_insert_with(|| Box::pin(incoming.admit(bytes)));
-        let admission = ready!(admitting.as_mut().poll(cx));
-        self.admitting = None;
-        self.admission = Some(admission);
-        Poll::Ready(())
+        let large = self
+            .large_frame
+            .get_or_insert_with(|| Box::new(incoming.admit(bytes)));
+        large.poll(cx)
     }
 
     /// Lets go of the room of a large frame that is whole and does not wait for its queue.
-    fn release_admission(&mut self) {
-        let is_over = |admission: &mut Admission| admission.is_split;
+    fn release_room(&mut self) {
         if !self.session.is_stalled() {
-            self.admission.take_if(is_over);
+            self.large_frame.take_if(|large| large.is_whole());
         }
     }
 
@@ -87,7 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return;
             }
             self.space = self.session.retry();
-            self.release_admission();
+            self.release_room();
         }
     }
 
@@ -107,12 +98,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             dispatched = true;
             bytes += frame.encoded_bytes();
-            if let Some(admission) = &mut self.admission {
-                admission.is_split = true;
+            if let Some(large) = &mut self.large_frame {
+                large.whole();
             }
             let received = self.session.receive(&frame, &mut self.output);
             received.map_err(Broken::Peer)?;
-            self.release_admission();
+            self.release_room();
             if self.session.is_connected() {
                 self.deadlines.connected();
             }
