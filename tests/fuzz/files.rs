@@ -1,19 +1,26 @@
 //! Mangled files: a broker that finds any of its files changed says so, or serves what is whole. It never panics, never hangs, and never
-//! shows a record that is not the one that was stored there. (Panics inside redb are caught by the broker, and are errors.)
+//! shows a record that is not the one that was stored there. (Panics inside redb are caught by the broker, and are errors.) What `check` finds
+//! whole opens, and is read to its end.
 //!
-//! The files are those of a real broker that was not closed: several streams, folded and not. Bytes of the case choose which
+//! The files are those of a real broker that was not closed: several streams, folded and not; with producers, a fork, and streams that expire,
+//! are trimmed, closed or deleted. Bytes of the case choose which
 //! file is cut, filled, swapped, lengthened, removed, or has bits flipped, and where.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use parking_lot::Mutex;
-use streamkeeper::broker::{Broker, BrokerOptions};
+use streamkeeper::broker::{Broker, BrokerOptions, PutRequest};
 use streamkeeper::storage::{ReadLimits, Storage as _};
-use streamkeeper::types::{AppendOptions, CreateOptions, Offset, RecordBlock, Start, StreamName};
+use streamkeeper::store::check;
+use streamkeeper::types::{
+    AppendOptions, CreateOptions, Error, Expiry, ForkRequest, Offset, ProducerStamp, RecordBlock,
+    Retention, Start, StreamName,
+};
 use tokio::time::timeout;
 
 use crate::corpus::Corpus;
@@ -22,6 +29,9 @@ use crate::random::{Random, seeds};
 /// Mangled cases of each seed.
 const CASES: u64 = 40;
 const STREAMS: usize = 4;
+/// A fork of the first stream, which holds so many of its records; behind all others.
+const FORK: u64 = 4;
+const FORK_AT: u64 = 7;
 /// Appends of each stream before and after the broker is opened again.
 const APPENDS: u64 = 60;
 /// Only a bug takes this long.
@@ -112,6 +122,7 @@ async fn write(random: &mut Random) -> Files {
         let created = broker.create(&name, CreateOptions::default()).await;
         created.expect("created");
     }
+    others(&broker, &mut tails).await;
     fill(&broker, &mut tails, random).await;
     broker.close_all().await;
     let keeping = BrokerOptions {
@@ -126,6 +137,55 @@ async fn write(random: &mut Random) -> Files {
     files
 }
 
+/// Streams of every other kind: only the fork is appended to, by a producer.
+async fn others(broker: &Broker, tails: &mut Vec<u64>) {
+    let records = || RecordBlock::from_payloads((0..FORK_AT).map(|offset| record(0, offset)));
+    let plain = AppendOptions::default();
+    let appended = broker.append(&stream(0), records(), plain).await;
+    appended.expect("appended");
+    let plain = PutRequest::default();
+    let kinds = [
+        PutRequest {
+            fork: Some(ForkRequest {
+                source: stream(0),
+                offset: None,
+                sub_offset: 0,
+            }),
+            ..plain.clone()
+        },
+        PutRequest {
+            expiry: Expiry::Ttl(3_600),
+            closed: true,
+            ..plain.clone()
+        },
+        PutRequest {
+            retention: Retention {
+                max_age: Some(Duration::from_secs(3_600)),
+                max_records: Some(3),
+                max_bytes: Some(1 << 20),
+            },
+            ..plain.clone()
+        },
+        plain,
+    ];
+    for (number, request) in (FORK..).zip(kinds) {
+        let body = if number == FORK {
+            RecordBlock::default()
+        } else {
+            records()
+        };
+        let name = stream(number);
+        let put = broker.put(&name, PutRequest { body, ..request });
+        put.await.expect("put");
+    }
+    let deleted = broker.delete(&stream(FORK + 3)).await;
+    deleted.expect("deleted");
+    if let Some(tail) = tails.first_mut() {
+        *tail = FORK_AT;
+    }
+    tails.push(FORK_AT);
+}
+
 async fn fill(broker: &Broker, tails: &mut [u64], random: &mut Random) {
     for _ in 0..APPENDS {
         for (number, tail) in (0..).zip(&mut *tails) {
@@ -133,7 +193,16 @@ async fn fill(broker: &Broker, tails: &mut [u64], random: &mut Random) {
             let batch = RecordBlock::from_payloads(records);
             *tail += u64::from(batch.count());
             let name = stream(number);
-            let appended = broker.append(&name, batch, AppendOptions::default()).await;
+            let mut options = AppendOptions::default();
+            if number == FORK {
+                options.seq = Some(tail.to_be_bytes().to_vec().into());
+                options.producer = Some(ProducerStamp {
+                    id: format!("p{}", *tail % 2).as_str().into(),
+                    epoch: *tail,
+                    seq: 0,
+                });
+            }
+            let appended = broker.append(&name, batch, options).await;
             assert_eq!(appended.expect("appended").tail.offset.0, *tail);
         }
     }
@@ -223,39 +292,54 @@ fn mangle_one(
     Ok(())
 }
 
-/// Opens, reads everything, appends, closes. Answers how many records there were; nothing if it does not open.
+/// Checks, opens, reads everything, appends, closes. Answers how many records there were; nothing if it does not open.
 async fn judge(directory: &Path) -> Option<u64> {
     let mut records = 0;
+    let checked = directory.to_owned();
+    let check = move || check::offline(&checked, &mut |_| ControlFlow::Continue(()));
+    let report = tokio::task::spawn_blocking(check).await;
+    let report = report.expect("the check does not panic");
+    let whole = report.is_ok_and(|report| report.problems == 0);
     let broker = match Broker::open(options(directory)).await {
         Ok(broker) => broker,
         Err(error) => {
+            assert!(!whole, "no problem was found: {error}");
             assert!(!error.to_string().is_empty());
             return None;
         }
     };
-    for number in (0..).take(STREAMS) {
+    for number in 0..FORK + 4 {
         let name = stream(number);
-        let mut next = 0;
+        let mut next = None;
         // Ends at the first thing that is not whole; what is said there is an error with a name.
-        while let Ok(page) = broker
-            .read_messages(&name, Start::At(Offset(next)), ReadLimits::default())
-            .await
-        {
+        loop {
+            let start = next.map_or(Start::Beginning, |next| Start::At(Offset(next)));
+            let read = broker.read_messages(&name, start, ReadLimits::default());
+            let page = match read.await {
+                Ok(page) => page,
+                Err(error) => {
+                    let refused = matches!(error, Error::Refused(_));
+                    assert!(refused || !whole, "no problem was found: {error}");
+                    break;
+                }
+            };
             for message in &page.messages {
-                assert_eq!(message.position.offset.0, next, "{name}: a gap");
+                let offset = message.position.offset.0;
+                assert!(next.is_none_or(|next| next == offset), "{name}: a gap");
+                let is_shared = number >= FORK && offset < FORK_AT;
+                let expected = record(if is_shared { 0 } else { number }, offset);
                 assert_eq!(
-                    message.payload,
-                    record(number, next),
-                    "{name}: another record at {next}"
+                    message.payload, expected,
+                    "{name}: another record at {offset}"
                 );
-                next += 1;
+                next = Some(offset + 1);
+                records += 1;
             }
             if page.messages.is_empty() {
                 break;
             }
         }
-        records += next;
-        let batch = RecordBlock::from_payloads([record(number, next)]);
+        let batch = RecordBlock::from_payloads([record(number, next.unwrap_or(0))]);
         drop(broker.append(&name, batch, AppendOptions::default()).await);
     }
     broker.close_all().await;

@@ -146,6 +146,91 @@ const BODIES: [&str; 8] = [
     "\u{0}\u{fffd}",
 ];
 
+/// Headers that a stream or a producer takes, and those that belong together.
+const LINES: [&str; 36] = [
+    "Content-Type: application/json",
+    "Content-Type: application/json; charset=utf-8",
+    "Content-Type: text/plain",
+    "Content-Type: application/octet-stream",
+    "Content-Type: APPLICATION/JSON",
+    "Stream-Closed: true",
+    "Stream-Seq: a",
+    "Stream-Seq: b",
+    "Producer-Id: p\r\nProducer-Epoch: 0\r\nProducer-Seq: 0",
+    "Producer-Id: p\r\nProducer-Epoch: 0\r\nProducer-Seq: 1",
+    "Producer-Id: p\r\nProducer-Epoch: 0\r\nProducer-Seq: 9",
+    "Producer-Id: p\r\nProducer-Epoch: 1\r\nProducer-Seq: 0",
+    "Producer-Id: p\r\nProducer-Epoch: 2\r\nProducer-Seq: 1",
+    "Stream-Ttl: 60",
+    "Stream-Ttl: 1",
+    "Stream-Expires-At: 2999-01-01T00:00:00.123Z",
+    "Stream-Expires-At: 2999-01-01T00:00:00+01:30",
+    "Stream-Forked-From: /v1/stream/h0",
+    "Stream-Forked-From: /v1/stream/h1",
+    "Stream-Fork-Offset: 0000000000000001_0000000000000001",
+    "Stream-Fork-Offset: 0000000000000000_0000000000000000",
+    "Stream-Fork-Sub-Offset: 1",
+    "Stream-Fork-Sub-Offset: 3",
+    "Stream-Retention-Max-Age: 60",
+    "Stream-Retention-Max-Records: 1",
+    "Stream-Retention-Max-Bytes: 8",
+    "Stream-Storage: memory",
+    "Stream-Storage: durable",
+    "If-None-Match: *",
+    "If-None-Match: \"x\"",
+    "Accept-Encoding: gzip",
+    "Origin: http://a",
+    "Access-Control-Request-Method: PUT\r\nOrigin: http://a",
+    "Authorization: Bearer x",
+    "X-Forwarded-Proto: https",
+    "Expect: 100-continue",
+];
+
+const RIGHT_PATHS: [&str; 18] = [
+    "/v1/stream/h0",
+    "/v1/stream/h1",
+    "/v1/stream/h2",
+    "/v1/stream/h%30",
+    "/v1/stream/f/1",
+    "/v1/stream/__ds/subscriptions/s",
+    "/v1/stream/__ds/subscriptions/w",
+    "/v1/stream/__ds/subscriptions/s/streams",
+    "/v1/stream/__ds/subscriptions/s/streams/h0",
+    "/v1/stream/__ds/subscriptions/s/streams/h%31",
+    "/v1/stream/__ds/subscriptions/s/claim",
+    "/v1/stream/__ds/subscriptions/s/ack",
+    "/v1/stream/__ds/subscriptions/s/release",
+    "/v1/stream/__ds/subscriptions/w/callback",
+    "/v1/stream/__ds/jwks.json",
+    "/metrics",
+    "/v1/stream/h0?offset=0000000000000001_0000000000000001",
+    "/v1/stream/m",
+];
+
+const RIGHT_BODIES: [&str; 18] = [
+    "",
+    "x",
+    "12345678",
+    "[1,[2],{}]",
+    "[]",
+    "{\"a\": 1}",
+    " [ 1 , \"\\ud800\" ] ",
+    "data: 1\r\ndata: 2\n\r\n\u{e9}\u{1f600}",
+    "\u{0}\u{feff}\r",
+    "{\"type\":\"pull-wake\",\"wake_stream\":\"m\",\"streams\":[\"h0\"]}",
+    "{\"type\":\"pull-wake\",\"wake_stream\":\"/m/\",\"pattern\":\"h*\",\"lease_ttl_ms\":1000}",
+    "{\"type\":\"pull-wake\",\"wake_stream\":\"m\",\"pattern\":\"**/1\",\"description\":\"d\"}",
+    "{\"type\":\"webhook\",\"webhook\":{\"url\":\"https://192.0.2.1/x\"},\"streams\":[\"h1\"]}",
+    "{\"type\":\"webhook\",\"webhook\":{\"url\":\"http://127.0.0.1:1/x\"},\"pattern\":\"*\"}",
+    "{\"streams\":[\"h1\",\"/h0\"]}",
+    "{\"worker\":\"w\"}",
+    "{\"wake_id\":\"x\",\"generation\":1,\"acks\":[{\"path\":\"h0\",\"offset\":\"-1\"}],\"done\":true}",
+    "{\"wake_id\":\"x\",\"generation\":1,\"acks\":[{\"stream\":\"h0\",\"offset\":\"0000000000000001_0000000000000001\"}]}",
+];
+
+/// Ends a case.
+const LAST: &[u8] = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
 struct Broker {
     process: Child,
     http: String,
@@ -267,8 +352,12 @@ fn whatever_is_asked_over_http_is_answered_and_never_with_a_500() {
     }
 }
 
-/// What the bytes ask for: some requests in a row, of which the last asks for the end.
+/// What the bytes ask for: some requests in a row, of which the last asks for the end. Cases that begin with a plus are made of what is
+/// mostly right.
 fn requests(bytes: &[u8]) -> Vec<u8> {
+    if let Some(bytes) = bytes.strip_prefix(b"+") {
+        return right_requests(bytes);
+    }
     let mut choices = Unstructured::new(bytes);
     let mut text = Vec::new();
     for _ in 0..6 {
@@ -282,8 +371,40 @@ fn requests(bytes: &[u8]) -> Vec<u8> {
             *byte = choices.arbitrary().unwrap_or(0);
         }
     }
-    text.extend_from_slice(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    text.extend_from_slice(LAST);
     text
+}
+
+fn right_requests(bytes: &[u8]) -> Vec<u8> {
+    let mut choices = Unstructured::new(bytes);
+    let mut text = Vec::new();
+    for _ in 0..12 {
+        if choices.is_empty() || right_request(&mut choices, &mut text).is_err() {
+            break;
+        }
+    }
+    text.extend_from_slice(LAST);
+    text
+}
+
+fn right_request(choices: &mut Unstructured<'_>, text: &mut Vec<u8>) -> Result<()> {
+    let method = choices.choose(METHODS.get(..5).unwrap_or(&METHODS))?;
+    let path = choices.choose(&RIGHT_PATHS)?;
+    let query = choices.choose(&QUERIES)?;
+    let mut head = format!("{method} {path}{query} HTTP/1.1\r\nHost: x\r\n");
+    for _ in 0..choices.int_in_range(0..=3)? {
+        head += choices.choose(&LINES)?;
+        head += "\r\n";
+    }
+    // Some are long enough to be worth compressing, some begin within a character.
+    let body = choices.choose(&RIGHT_BODIES)?;
+    let body = body.repeat(*choices.choose(&[1, 1, 1, 300])?);
+    let from = choices.int_in_range(0..=9)?;
+    let body = body.as_bytes().get(from..).unwrap_or(body.as_bytes());
+    text.extend_from_slice(head.as_bytes());
+    text.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+    text.extend_from_slice(body);
+    Ok(())
 }
 
 fn request(choices: &mut Unstructured<'_>, text: &mut Vec<u8>) -> Result<()> {

@@ -5,6 +5,7 @@
 //! frames: requests on a few streams that meet each other, and now and then frames that are broken.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,11 @@ use bytes::BytesMut;
 use streamkeeper::broker::{Broker, BrokerOptions};
 use streamkeeper::connection::{Connection, ConnectionOptions};
 use streamkeeper::session::{Session, SessionContext, SessionOptions};
-use streamkeeper_protocol::command::{CommandKind, Connect, Start};
-use streamkeeper_protocol::{Command, Event, Frame, frame};
+use streamkeeper_protocol::command::{
+    Append, Close, CommandKind, Connect, Create, Credit, Delete, List, Producer, Read, Start, Stat,
+    Storage, Subscribe, Unsubscribe,
+};
+use streamkeeper_protocol::{Command, Event, Frame, RecordBlock, Str, frame};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +64,7 @@ fn every_request_is_answered_once_whatever_comes_in_whatever_order() {
         println!("STREAMKEEPER_SEED={seed}");
         let directory = tempfile::tempdir().expect("a directory");
         runtime.block_on(async {
-            let opened = Broker::open(BrokerOptions::in_directory(directory.path())).await;
+            let opened = Broker::open(options(directory.path())).await;
             let context = Arc::new(SessionContext {
                 broker: opened.expect("it opens"),
                 options: SessionOptions::default(),
@@ -80,8 +84,22 @@ fn every_request_is_answered_once_whatever_comes_in_whatever_order() {
     }
 }
 
+/// Of a broker that folds all the time: what a few requests ago was in memory is read from the store.
+fn options(directory: &Path) -> BrokerOptions {
+    BrokerOptions {
+        fold_bytes: 4 << 10,
+        fold_interval: Duration::from_millis(2),
+        ..BrokerOptions::in_directory(directory)
+    }
+}
+
+/// What the bytes say. Cases that begin with a plus are made of short requests that are mostly right.
 fn script(bytes: &[u8]) -> Script {
     let mut script = Script::default();
+    let (bytes, right) = match bytes.strip_prefix(b"+") {
+        Some(bytes) => (bytes, true),
+        None => (bytes, false),
+    };
     let mut choices = Unstructured::new(bytes);
     let connect = Command::Connect(Connect {
         version: 1,
@@ -96,7 +114,15 @@ fn script(bytes: &[u8]) -> Script {
     }
     for correlation in 2..REQUESTS_MAX {
         // When the choices are used up, the rest would all be the same.
-        if choices.is_empty() || script.step(correlation, &mut choices).is_err() {
+        if choices.is_empty() {
+            break;
+        }
+        let step = if right {
+            right_command(&mut choices).map(|command| script.send(correlation, &command))
+        } else {
+            script.step(correlation, &mut choices)
+        };
+        if step.is_err() {
             break;
         }
     }
@@ -201,6 +227,118 @@ fn command(choices: &mut Unstructured<'_>) -> Result<Command> {
         _ => {}
     }
     Ok(command)
+}
+
+/// A command that the broker may well do, of few bytes.
+fn right_command(choices: &mut Unstructured<'_>) -> Result<Command> {
+    let kind = choices.int_in_range(0..=17)?;
+    let stream: Str = (*choices.choose(&["a", "b", "c"])?).into();
+    let small: u64 = choices.int_in_range(0..=5)?;
+    let subscription = u32::try_from(small % 3).unwrap_or(0);
+    Ok(match kind {
+        0 | 1 => Command::Create(Create {
+            stream,
+            content_type: choices
+                .choose(&[None, Some("application/json"), Some("text/plain")])?
+                .map(Str::from),
+            ttl_seconds: *choices.choose(&[None, None, Some(1), Some(60)])?,
+            expires_at: None,
+            max_age_ms: *choices.choose(&[None, None, Some(1), Some(60_000)])?,
+            max_records: *choices.choose(&[None, None, Some(1), Some(3)])?,
+            max_bytes: *choices.choose(&[None, None, Some(1), Some(1_000)])?,
+            storage: *choices.choose(&[None, Some(Storage::Memory), Some(Storage::Durable)])?,
+        }),
+        2..=6 => Command::Append(right_append(stream, small, choices)?),
+        7 | 8 => Command::Read(Read {
+            stream,
+            start: right_start(small, choices)?,
+            max_bytes: *choices.choose(&[0, 1, 100, u32::MAX])?,
+            max_records: *choices.choose(&[0, 1, 2, u32::MAX])?,
+            wait_ms: *choices.choose(&[0, 0, 1, 10])?,
+        }),
+        9 | 10 => Command::Subscribe(Subscribe {
+            subscription,
+            stream,
+            start: right_start(small, choices)?,
+            credit: *choices.choose(&[0, 1, 1_000, u64::MAX])?,
+        }),
+        11 => Command::Credit(Credit {
+            subscription,
+            bytes: *choices.choose(&[0, 1, 1_000, u64::MAX])?,
+        }),
+        12 => Command::Unsubscribe(Unsubscribe { subscription }),
+        13 => Command::Stat(Stat { stream }),
+        14 => Command::List(List {
+            prefix: (*choices.choose(&["", "a", "z"])?).into(),
+            after: (*choices.choose(&["", "a", "b"])?).into(),
+            limit: *choices.choose(&[0, 1, 2, u32::MAX])?,
+        }),
+        15 => Command::Close(Close { stream }),
+        16 => Command::Delete(Delete { stream }),
+        _ => match small {
+            0 => Command::Pong,
+            1 => Command::Connect(Connect {
+                version: choices.int_in_range(0..=2)?,
+                name: "again".into(),
+                library: "fuzz".into(),
+                library_version: "1".into(),
+                token: None,
+            }),
+            _ => Command::Ping,
+        },
+    })
+}
+
+fn right_append(stream: Str, small: u64, choices: &mut Unstructured<'_>) -> Result<Append> {
+    let payloads = [
+        &b"1"[..],
+        b"[1,{}]",
+        b"{",
+        b"",
+        &[b'x'; 700],
+        &[b'y'; 16_000],
+    ];
+    let mut records = Vec::new();
+    for _ in 0..choices.int_in_range(0..=3)? {
+        records.push(*choices.choose(&payloads)?);
+    }
+    let block = RecordBlock::from_payloads(records);
+    let (count, mut records) = (block.count(), block.into_bytes());
+    let options: u8 = choices.arbitrary()?;
+    let with = |bit: u8| options & (1 << bit) != 0;
+    if with(0) && with(1) && with(2) {
+        // A record that is not what its checksum says.
+        let mut broken = BytesMut::from(&records[..]);
+        if let Some(byte) = broken.last_mut() {
+            *byte ^= 1;
+        }
+        records = broken.freeze();
+    }
+    Ok(Append {
+        stream,
+        seq: with(3).then(|| vec![b'0' + options % 4].into()),
+        producer: with(4).then(|| Producer {
+            id: "p".into(),
+            epoch: u64::from(with(5)),
+            seq: small,
+        }),
+        expected_tail: (with(6) && with(7)).then_some(small),
+        close_after: count == 0 || (with(0) && with(6)),
+        no_confirm: with(2) && with(7),
+        count,
+        records,
+    })
+}
+
+fn right_start(small: u64, choices: &mut Unstructured<'_>) -> Result<Start> {
+    let starts = [
+        Start::Beginning,
+        Start::Now,
+        Start::Offset(small),
+        Start::Time(small),
+        Start::Time(u64::MAX >> 1),
+    ];
+    Ok(*choices.choose(&starts)?)
 }
 
 /// Sends all of it, takes every answer, and then whatever comes until the connection is closed.
