@@ -90,28 +90,17 @@ impl Outgoing {
         if before > 0 && before + bytes.len() > self.0.bytes_max {
             return Err(Failure::unread());
         }
-        Ok(self.count(bytes, None))
+        let own = Arc::new(Own::of(self));
+        Ok(own.count(bytes))
     }
 
     /// A reader of events, of which nothing is counted yet.
     pub(super) fn reader(&self) -> Reader {
-        Reader {
-            outgoing: self.clone(),
-            own: Arc::default(),
-        }
+        Reader(Arc::new(Own::of(self)))
     }
 
     fn bytes(&self) -> usize {
         self.0.bytes.load(Ordering::SeqCst)
-    }
-
-    fn count(&self, bytes: Bytes, own: Option<Arc<Own>>) -> Bytes {
-        self.0.bytes.fetch_add(bytes.len(), Ordering::SeqCst);
-        Bytes::from_owner(Counted {
-            total: Arc::clone(&self.0),
-            own,
-            bytes,
-        })
     }
 }
 
@@ -149,38 +138,59 @@ impl Total {
 
 /// What one reader of events was sent, and has not taken.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct Reader(Arc<Own>);
+
+/// What one peer was sent.
+#[derive(Debug)]
+struct Own {
     outgoing: Outgoing,
-    own: Arc<Own>,
+    /// Not taken yet.
+    pieces: AtomicUsize,
+    /// One was taken while there was no room.
+    taken: Notify,
 }
 
-#[derive(Debug, Default)]
-struct Own {
-    events: AtomicUsize,
-    taken: Notify,
+impl Own {
+    fn of(outgoing: &Outgoing) -> Self {
+        Self {
+            outgoing: outgoing.clone(),
+            pieces: AtomicUsize::new(0),
+            taken: Notify::new(),
+        }
+    }
+
+    fn count(self: Arc<Self>, bytes: Bytes) -> Bytes {
+        self.pieces.fetch_add(1, Ordering::SeqCst);
+        let total = &self.outgoing.0;
+        total.bytes.fetch_add(bytes.len(), Ordering::SeqCst);
+        Bytes::from_owner(Counted { own: self, bytes })
+    }
 }
 
 impl Reader {
     /// Counts an event until it is dropped.
     pub(super) fn hold(&self, event: Bytes) -> Bytes {
-        self.own.events.fetch_add(1, Ordering::SeqCst);
-        self.outgoing.count(event, Some(Arc::clone(&self.own)))
+        Arc::clone(&self.0).count(event)
+    }
+
+    /// Whether to wait for its [`turn`](Self::turn).
+    pub(super) fn waits(&self) -> bool {
+        self.0.outgoing.is_full() && self.0.pieces.load(Ordering::SeqCst) > 0
     }
 
     /// Waits until there is room, or it has taken all it was sent. Cancel safe.
     pub(super) async fn turn(&self) {
-        while self.outgoing.is_full() && self.own.events.load(Ordering::SeqCst) > 0 {
+        while self.waits() {
             tokio::select! {
-                () = self.own.taken.notified() => {}
-                _ = self.outgoing.reserve(0) => {}
+                () = self.0.taken.notified() => {}
+                _ = self.0.outgoing.reserve(0) => {}
             }
         }
     }
 }
 
 struct Counted {
-    total: Arc<Total>,
-    own: Option<Arc<Own>>,
+    own: Arc<Own>,
     bytes: Bytes,
 }
 
@@ -192,11 +202,12 @@ impl AsRef<[u8]> for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.total.release(self.bytes.len());
-        if let Some(own) = &self.own {
-            own.events.fetch_sub(1, Ordering::SeqCst);
-            own.taken.notify_one();
+        self.own.pieces.fetch_sub(1, Ordering::SeqCst);
+        // Who waits for its own pieces waits for room as well: below the bound that wakes it.
+        if self.own.outgoing.is_full() {
+            self.own.taken.notify_one();
         }
+        self.own.outgoing.0.release(self.bytes.len());
     }
 }
 

@@ -282,11 +282,13 @@ impl Feed {
 
     /// What comes next, in its turn. `None` if the time is over before.
     async fn step(&mut self) -> Option<Result<Loaded, Error>> {
-        tokio::select! {
-            biased;
-            () = self.reader.turn() => {}
-            () = &mut self.life => return None,
-            () = &mut self.drain => return None,
+        if self.reader.waits() {
+            tokio::select! {
+                biased;
+                () = self.reader.turn() => {}
+                () = &mut self.life => return None,
+                () = &mut self.drain => return None,
+            }
         }
         match self.cursor.poll(self.loads.share()) {
             Step::Behind => {
