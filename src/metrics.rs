@@ -137,6 +137,8 @@ pub struct Metrics {
     pub resident_streams: Gauge,
     /// Folds of journal rows into the store.
     pub folds: Counter,
+    /// Last frames of the journal that a start left out, since they were not whole.
+    pub journal_left_out: Counter,
     /// Seconds of one fold.
     pub fold_seconds: Histogram,
     /// 1 while the broker is ready to serve, else 0.
@@ -216,6 +218,10 @@ impl Metrics {
             segment_file_bytes: file("segments"),
             resident_streams: gauge("resident_streams", "Streams whose state is in memory"),
             folds: counter("folds_total", "Folds of journal rows into the store"),
+            journal_left_out: counter(
+                "journal_left_out_total",
+                "Last commits of the journal that a start left out: not whole",
+            ),
             fold_seconds: histogram("fold_seconds", "Time of one fold"),
             ready: gauge("ready", "1 while the broker is ready to serve"),
         }

@@ -40,6 +40,7 @@ fn every_family_appears_once_under_its_documented_name() {
         "resident_streams gauge",
         "folds_total counter",
         "fold_seconds histogram",
+        "journal_left_out_total counter",
         "build_info gauge",
         "ready gauge",
     ];

@@ -152,10 +152,12 @@ fn survey(
             Surveyed::Row(row) => rows.row(snapshot, &row, findings),
             Surveyed::Doubtful(row) => rows.doubtful(snapshot, &row, findings),
             Surveyed::Lost(from, until) => rows.lost(from, until, findings),
-            Surveyed::Torn(from) => findings.note(format!(
-                "journal.log: its last commit, from row {from} on, is not whole: it was cut off before it was confirmed, or was \
-                 damaged since. The broker starts without it"
-            )),
+            Surveyed::LeftOut(frame) if frame.was_whole() => {
+                findings.problem(Problem::in_file(journal::FILE, frame.to_string()));
+            }
+            Surveyed::LeftOut(frame) => {
+                findings.note(format!("{frame}. The broker starts without it"));
+            }
         }
         Ok(())
     })

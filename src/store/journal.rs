@@ -9,9 +9,10 @@
 //!
 //! Invariants:
 //! - One commit is under way at a time, and the next one begins only when it is synced. So at most the last frame is torn, and
-//!   it was not confirmed: it is taken for absent. A damaged frame with others behind it is an error, never skipped.
+//!   it was not confirmed: it is taken for absent, and told ([`ending`]). A damaged frame with others behind it is an error, never skipped.
 //! - Rows up to the store's watermark are dead, and their blocks are used again; rows past it are replayed.
 
+mod ending;
 pub mod frame;
 pub mod ring;
 mod survey;
@@ -28,6 +29,7 @@ use self::ring::Ring;
 use super::error::{StoreError, is_lack_of_room};
 use super::files::Files;
 
+pub(super) use self::ending::LeftOut;
 pub(super) use self::survey::Surveyed;
 
 /// File name within the data directory.
@@ -86,6 +88,16 @@ pub struct Journal {
     next_row: u64,
     /// What goes to the file next: whole blocks, so that no write needs to read.
     buffer: Vec<u8>,
+    left_out: Option<LeftOut>,
+}
+
+/// What is to be seen in the file.
+#[derive(Debug, Default)]
+struct Scan {
+    /// Where frames begin, by their first rows. Dead ones are among them, and torn ones.
+    frames: Vec<(u64, FrameHeader)>,
+    /// Headers but for a bit, and the byte that has it.
+    flipped: Vec<(u64, usize, FrameHeader)>,
 }
 
 impl fmt::Debug for Journal {
@@ -122,6 +134,7 @@ impl Journal {
             salt,
             next_row: 1,
             buffer: Vec::new(),
+            left_out: None,
         })
     }
 
@@ -130,7 +143,13 @@ impl Journal {
         self.next_row
     }
 
-    /// Reads the rows past `watermark`, in order; commits go on behind them. Once, before the first commit.
+    /// The last frame, if the replay left it out since it is not whole.
+    pub(super) fn left_out_last(&self) -> Option<&LeftOut> {
+        self.left_out.as_ref()
+    }
+
+    /// Reads the rows past `watermark`, in order; commits go on behind them. Once, before the first commit. A last commit that is not
+    /// whole is left out, and logged.
     ///
     /// # Errors
     /// If a commit is missing or damaged that is not the last one.
@@ -139,7 +158,8 @@ impl Journal {
         watermark: u64,
         each: impl FnMut(Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let found = self.walk(watermark.saturating_add(1), u64::MAX, each)?;
+        let scan = self.scan()?;
+        let found = self.walk(&scan, watermark.saturating_add(1), u64::MAX, each)?;
         self.next_row = watermark.saturating_add(1);
         for (start, header) in &found {
             self.ring
@@ -148,6 +168,10 @@ impl Journal {
         }
         if let Some((start, header)) = found.last() {
             self.settle(*start, header.blocks_bytes())?;
+        }
+        self.left_out = self.left_out(&scan, self.next_row)?;
+        if let Some(left_out) = &self.left_out {
+            tracing::warn!("{left_out}");
         }
         Ok(())
     }
@@ -159,7 +183,7 @@ impl Journal {
         each: impl FnMut(Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let first = watermark.saturating_add(1);
-        let found = self.walk(first, self.next_row, each)?;
+        let found = self.walk(&self.scan()?, first, self.next_row, each)?;
         let next = found.last().map_or(first, |(_, last)| last.last_row() + 1);
         if next < self.next_row {
             return Err(damaged(format!("row {next} cannot be read any more")));
@@ -170,13 +194,14 @@ impl Journal {
     /// Hands out the rows from `first` on that are there whole, before row `end`. Answers their frames.
     fn walk(
         &self,
+        scan: &Scan,
         first: u64,
         end: u64,
         mut each: impl FnMut(Row) -> Result<(), StoreError>,
     ) -> Result<Vec<(u64, FrameHeader)>, StoreError> {
         let mut next = first;
         let mut found = Vec::new();
-        for (start, header) in self.frames()? {
+        for (start, header) in scan.frames.iter().copied() {
             if header.last_row() < next || header.first_row >= end {
                 continue;
             }
@@ -373,9 +398,8 @@ impl Journal {
         Ok(())
     }
 
-    /// The frames that are to be seen in the file, by their first rows. Dead ones are among them, and torn ones.
-    fn frames(&self) -> Result<Vec<(u64, FrameHeader)>, StoreError> {
-        let mut found = Vec::new();
+    fn scan(&self) -> Result<Scan, StoreError> {
+        let mut scan = Scan::default();
         let mut at = ring::FRONT;
         let mut bytes = [0; HEADER_BYTES];
         while at + BLOCK_BYTES <= self.ring.end() {
@@ -384,14 +408,20 @@ impl Journal {
             let end = header.map_or(0, |header| at + header.blocks_bytes());
             match header {
                 Some(header) if end <= self.ring.end() => {
-                    found.push((at, header));
+                    scan.frames.push((at, header));
                     at = end;
                 }
-                _ => at += BLOCK_BYTES,
+                Some(_) => at += BLOCK_BYTES,
+                None => {
+                    let flipped = FrameHeader::decode_but_for_a_bit(bytes, &self.salt);
+                    scan.flipped
+                        .extend(flipped.map(|(byte, header)| (at, byte, header)));
+                    at += BLOCK_BYTES;
+                }
             }
         }
-        found.sort_by_key(|(_, header)| header.first_row);
-        Ok(found)
+        scan.frames.sort_by_key(|(_, header)| header.first_row);
+        Ok(scan)
     }
 
     /// The rows of a frame, if it is there whole.

@@ -43,6 +43,9 @@ pub(super) fn replay(
         watermark: facts.watermark,
     };
     journal.replay(facts.watermark, |row| replay.row(row))?;
+    if journal.left_out_last().is_some() {
+        shared.metrics.journal_left_out.increment(1);
+    }
     replay.publish();
     Ok(replay.recovered)
 }

@@ -6,6 +6,7 @@
 
 mod bench;
 mod configuration;
+mod left_out;
 mod lifecycle;
 mod probes;
 mod support;

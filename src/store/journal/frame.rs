@@ -93,6 +93,26 @@ impl FrameHeader {
         };
         (header.rows > 0 && header.encode(salt) == *bytes).then_some(header)
     }
+
+    /// The header at the beginning of a block, if all but one of its bits are there; and which byte has the other.
+    pub fn decode_but_for_a_bit(
+        mut bytes: [u8; HEADER_BYTES],
+        salt: &Salt,
+    ) -> Option<(usize, Self)> {
+        let magic = u32::from_be_bytes(*bytes.first_chunk()?);
+        if (magic ^ u32::from_be_bytes(FRAME_MAGIC)).count_ones() > 1 {
+            return None;
+        }
+        for bit in 0..HEADER_BYTES * 8 {
+            let (byte, mask) = (bit / 8, 1 << (bit % 8));
+            *bytes.get_mut(byte)? ^= mask;
+            if let Some(header) = Self::decode(&bytes, salt) {
+                return Some((byte, header));
+            }
+            *bytes.get_mut(byte)? ^= mask;
+        }
+        None
+    }
 }
 
 /// The checksum of `bytes` in a file with `salt`; for bytes in pieces, go on with [`crc32c::crc32c_append`].
@@ -133,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_with_any_bit_flipped_is_none() {
+    fn a_header_with_any_bit_flipped_is_none_but_can_be_told() {
         let good = header().encode(&SALT);
         for bit in 0..HEADER_BYTES * 8 {
             let mut bad = good;
@@ -141,6 +161,9 @@ mod tests {
                 *byte ^= 1 << (bit % 8);
             }
             assert_eq!(FrameHeader::decode(&bad, &SALT), None, "bit {bit}");
+            let but_for_a_bit = FrameHeader::decode_but_for_a_bit(bad, &SALT);
+            assert_eq!(but_for_a_bit, Some((bit / 8, header())), "bit {bit}");
+            assert_eq!(FrameHeader::decode_but_for_a_bit(bad, &[8; 16]), None);
         }
     }
 

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::frame::{FrameHeader, HEADER_BYTES};
-use super::{Journal, Row, StoreError};
+use super::{Journal, LeftOut, Row, StoreError};
 
 /// What is found, in the order of the rows.
 #[derive(Debug)]
@@ -16,8 +16,8 @@ pub enum Surveyed {
     Doubtful(Row),
     /// Rows from the first of these numbers up to the second are not there whole, and others follow them.
     Lost(u64, u64),
-    /// The last commit is not there whole, from this row on: it was cut off, and never confirmed, unless it was damaged since.
-    Torn(u64),
+    /// The last commit is not there whole: a start leaves it out.
+    LeftOut(LeftOut),
 }
 
 impl Journal {
@@ -33,7 +33,8 @@ impl Journal {
         let mut next = watermark.saturating_add(1);
         // Broken frames with rows that no whole frame has brought so far.
         let mut broken: Vec<(u64, FrameHeader)> = Vec::new();
-        for (start, header) in self.frames()? {
+        let scan = self.scan()?;
+        for (start, header) in scan.frames.iter().copied() {
             if header.last_row() < next {
                 continue;
             }
@@ -53,8 +54,8 @@ impl Journal {
             next = header.last_row() + 1;
             broken.retain(|(_, header)| header.last_row() >= next);
         }
-        match broken.first() {
-            Some((_, torn)) => each(Surveyed::Torn(torn.first_row.max(next))),
+        match self.left_out(&scan, next)? {
+            Some(left_out) => each(Surveyed::LeftOut(left_out)),
             None => Ok(()),
         }
     }

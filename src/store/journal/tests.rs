@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
+use super::ending::Cause;
 use super::*;
 use crate::store::Directory;
 
@@ -49,6 +50,31 @@ impl Run {
     fn length(&self) -> u64 {
         let about = std::fs::metadata(self.directory.path().join(FILE));
         about.expect("the file is there").len()
+    }
+
+    /// Writes over a part of the file.
+    fn put(&self, at: u64, bytes: &[u8]) {
+        let file = OpenOptions::new()
+            .write(true)
+            .open(self.directory.path().join(FILE));
+        let file = file.expect("the file is there");
+        file.write_all_at(bytes, at).expect("it can be written");
+    }
+
+    /// The frame that a start leaves out, and what `check` is told of it, which is the same.
+    fn left_out(&self, watermark: u64) -> Option<LeftOut> {
+        let mut surveyed = None;
+        let journal = Journal::open(&Directory::new(self.directory.path())).expect("it opens");
+        let survey = journal.survey(watermark, |found| {
+            if let survey::Surveyed::LeftOut(frame) = found {
+                surveyed = Some(frame);
+            }
+            Ok(())
+        });
+        survey.expect("it is readable");
+        let (journal, _rows) = self.try_open(watermark).expect("the journal opens");
+        assert_eq!(journal.left_out_last(), surveyed.as_ref());
+        surveyed
     }
 
     /// Flips a bit of the file.
@@ -180,4 +206,74 @@ fn laps_over_folded_rows_come_back_and_the_file_stays_small() {
             run.length()
         );
     }
+}
+
+/// Where the second frame of [`two_commits`] begins, and the rest of the figures of what is left out of it.
+const SECOND: u64 = 2 * BLOCK_BYTES;
+
+/// A commit of one row, and one of two rows of `length` bytes, not zeros.
+fn two_commits(length: usize) -> Run {
+    let mut run = Run::new();
+    let mut journal = run.open(0);
+    run.commit(&mut journal, &[row(100, 1)], 0);
+    run.commit(&mut journal, &[row(length, 2), row(length, 3)], 0);
+    run
+}
+
+fn cause(run: &Run) -> Option<Cause> {
+    let frame = run.left_out(0)?;
+    assert_eq!((frame.rows, frame.at), (2..=3, SECOND));
+    Some(frame.cause)
+}
+
+#[test]
+fn a_flipped_bit_of_the_last_commit_is_told_with_its_place() {
+    for (length, end) in [(100, 236), (20_000, 40_036)] {
+        let run = two_commits(length);
+        assert_eq!(run.left_out(0), None, "it is whole");
+        for at in [0, 5, 9, 27, 28, 36, 90, end - 1] {
+            run.flip(SECOND + at);
+            assert_eq!(cause(&run), Some(Cause::BitFlipped(SECOND + at)));
+            run.flip(SECOND + at);
+        }
+        assert_eq!(run.left_out(0), None, "it is whole again");
+    }
+}
+
+#[test]
+fn damage_within_one_sector_is_told_from_sectors_that_were_not_written() {
+    let small = two_commits(100);
+    small.put(SECOND + 40, &[9; 20]);
+    assert_eq!(cause(&small), Some(Cause::SectorDamaged));
+    let zeros = two_commits(20_000);
+    zeros.put(SECOND + 4 * 512, &[0; 512]);
+    assert_eq!(cause(&zeros), Some(Cause::Unwritten));
+    let either = two_commits(20_000);
+    either.put(SECOND + 4_000, &[9; 20]);
+    assert_eq!(cause(&either), Some(Cause::Unknown));
+}
+
+#[test]
+fn an_earlier_commit_within_the_last_one_shows_that_it_was_not_written_whole() {
+    let run = two_commits(20_000);
+    let bytes = std::fs::read(run.directory.path().join(FILE)).expect("readable");
+    run.put(SECOND + BLOCK_BYTES, &bytes[BLOCK..2 * BLOCK]);
+    assert_eq!(cause(&run), Some(Cause::Unwritten));
+}
+
+#[test]
+fn a_commit_that_was_left_out_once_is_told_no_more_when_its_rows_are_there_anew() {
+    let mut run = two_commits(20_000);
+    run.flip(SECOND + 90);
+    run.committed.truncate(1);
+    let mut journal = run.open(0);
+    // The front is folded, and the small commit goes behind the broken one: its header stays to be seen.
+    let bytes = std::fs::read(run.directory.path().join(FILE)).expect("readable");
+    run.commit(&mut journal, &[row(100, 4)], 0);
+    drop(journal);
+    let broken = SECOND as usize..SECOND as usize + 11 * BLOCK;
+    run.put(broken.end as u64, &bytes[broken]);
+    assert_eq!(run.left_out(0), None);
+    assert_eq!(run.left_out(2), None, "nor when they are folded");
+    drop(run.open(0));
 }
