@@ -245,6 +245,11 @@ impl Disk {
         self.state.lock().plan = plan;
     }
 
+    /// Whether a failure is still to come.
+    pub fn is_planned(&self) -> bool {
+        self.state.lock().plan.is_some()
+    }
+
     /// Notes everything that is tried from now on.
     pub fn note_tries(&self) {
         self.state.lock().tried = Some(Vec::new());

@@ -129,6 +129,7 @@ fn a_failed_sync_or_write_refuses_writes_for_good_and_confirms_nothing() {
 
 #[test]
 fn a_failed_read_fails_one_request_and_no_other() {
+    let (mut met, mut told) = (0, 0);
     for seed in 0..30_usize {
         let files = ["store", "chunks"][seed % 2];
         let error = [ErrorKind::Other, ErrorKind::UnexpectedEof][seed / 2 % 2];
@@ -146,14 +147,21 @@ fn a_failed_read_fails_one_request_and_no_other() {
                 lasts: false,
             }));
             let allowed = run.load.timeline.allowed(usize::MAX);
-            if let Err(reason) = judge(&run.broker, &allowed).await {
+            let judged = judge(&run.broker, &allowed).await;
+            let failed = !run.disk.is_planned();
+            met += usize::from(failed);
+            if let Err(reason) = judged {
+                assert!(failed, "seed {seed}: nothing failed: {reason}");
                 assert!(reason.contains("cannot be read"), "seed {seed}: {reason}");
+                told += 1;
             }
             run.disk.plan(None);
             run.compare().await;
             run.close().await;
         });
     }
+    println!("{met} reads failed, {told} of them were told to a reader");
+    assert!(met > 5 && told == met, "{told} of {met} were told");
 }
 
 #[test]

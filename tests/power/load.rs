@@ -127,6 +127,7 @@ impl Load {
                 asked.confirmed_at = Some(disk.now());
             }
         }
+        self.timeline.0[round.step].no_phantoms()?;
         Ok(refused)
     }
 
@@ -143,11 +144,14 @@ impl Load {
         let reply = self.wait(round.step, answer, broker, disk).await?;
         let reply = reply.ok_or("an answer was lost")?;
         if let Err(Error::Fault(fault)) = reply {
-            return Ok(self.met(fault, disk));
+            let met = self.met(fault, disk);
+            self.timeline.0[round.step].no_phantoms()?;
+            return Ok(met);
         }
         let step = &mut self.timeline.0[round.step];
         check(&step.asked[0], &reply, outcome)?;
         step.asked[0].confirmed_at = Some(disk.now());
+        step.no_phantoms()?;
         Ok(Met::Answer)
     }
 
@@ -225,7 +229,7 @@ impl Load {
             check(asked, &reply, outcome)?;
             asked.confirmed_at = Some(disk.now());
         }
-        Ok(())
+        self.timeline.0[round.step].no_phantoms()
     }
 
     /// Waits for one answer; `None` if there will be none.

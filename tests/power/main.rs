@@ -19,6 +19,7 @@
 mod random;
 
 mod disk;
+mod each;
 mod faults;
 mod flips;
 mod found;

@@ -279,6 +279,26 @@ impl Step {
         }
     }
 
+    /// No reader was shown a tail that the stream had neither before nor after any command that was not refused.
+    pub fn no_phantoms(&self) -> Result<(), String> {
+        let was = |seen: &Seen| {
+            let own = self.asked.iter().filter(|asked| asked.name == seen.name);
+            let after = own.filter(|asked| asked.refused_at.is_none());
+            let worlds = after.map(|asked| &asked.after).chain([&self.before]);
+            worlds
+                .filter_map(|world| world.get(seen.name))
+                .any(|mirror| {
+                    mirror.created_at == seen.created_at && mirror.records.len() == seen.tail
+                })
+        };
+        match self.seen.iter().find(|seen| !was(seen)) {
+            None => Ok(()),
+            Some(Seen { name, tail, .. }) => Err(format!(
+                "{name}: a reader was shown the tail {tail}, which it never had"
+            )),
+        }
+    }
+
     /// Takes out of `choices`, in the order of commands, those in which what was seen before `cut` has not happened.
     fn heed_readers(&self, cut: usize, choices: &mut [World]) {
         for seen in self.seen.iter().filter(|seen| seen.at <= cut) {
@@ -288,6 +308,7 @@ impl Step {
                     mirror.created_at == seen.created_at && mirror.records.len() >= seen.tail
                 })
             };
+            // What a confirmed command took away again is in none: that it was there once was for `no_phantoms` to say.
             let Some(first) = choices.iter().position(shows) else {
                 continue;
             };
@@ -378,4 +399,36 @@ impl Timeline {
             by_stream: true,
         }
     }
+}
+
+#[test]
+fn a_reader_who_saw_a_tail_that_never_was_makes_the_history_wrong() {
+    let now = Timestamp(7);
+    let mut world = World::new();
+    world.insert("a", Mirror::new(CreateOptions::default(), now));
+    let mut step = Step::settled(0, now, world.clone());
+    let append = Op::Append(vec![Bytes::from_static(b"x"); 2], AppendOptions::default());
+    act(&mut world, "a", &append, now);
+    step.asked.push(Asked {
+        name: "a",
+        confirmed_at: Some(2),
+        refused_at: None,
+        after: world,
+    });
+    let wrong = |tail: usize, created_at: Timestamp, refused_at: Option<usize>| {
+        let mut step = step.clone();
+        step.asked[0].refused_at = refused_at;
+        step.seen.push(Seen {
+            name: "a",
+            created_at,
+            tail,
+            at: 1,
+        });
+        step.no_phantoms().is_err()
+    };
+    assert!(!wrong(0, now, None) && !wrong(2, now, None));
+    assert!(wrong(1, now, None), "half of a batch");
+    assert!(wrong(3, now, None), "more than there was");
+    assert!(wrong(2, Timestamp(8), None), "of another stream");
+    assert!(wrong(2, now, Some(2)), "what was refused");
 }
