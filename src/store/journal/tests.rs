@@ -271,7 +271,8 @@ fn a_commit_that_was_left_out_once_is_told_no_more_when_its_rows_are_there_anew(
     let bytes = std::fs::read(run.directory.path().join(FILE)).expect("readable");
     run.commit(&mut journal, &[row(100, 4)], 0);
     drop(journal);
-    let broken = SECOND as usize..SECOND as usize + 11 * BLOCK;
+    let second = usize::try_from(SECOND).expect("a small place");
+    let broken = second..second + 11 * BLOCK;
     run.put(broken.end as u64, &bytes[broken]);
     assert_eq!(run.left_out(0), None);
     assert_eq!(run.left_out(2), None, "nor when they are folded");
