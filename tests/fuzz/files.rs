@@ -1,37 +1,30 @@
 //! Mangled files: a broker that finds any of its files changed says so, or serves what is whole. It never panics, never hangs, and never
-//! shows a record that is not the one that was stored there. (Panics inside redb are caught by the broker, and are errors.) What `check` finds
-//! whole opens, and is read to its end.
+//! shows a record that is not the one that was stored there, nor a stream that is short without a word (`verdict`). (Panics inside redb are caught by the broker, and are errors.)
 //!
-//! The files are those of a real broker that was not closed: several streams, folded and not; with producers, a fork, and streams that expire,
-//! are trimmed, closed or deleted. Bytes of the case choose which
+//! The files are those of a real broker that was not closed: several streams, folded and not. Bytes of the case choose which
 //! file is cut, filled, swapped, lengthened, removed, or has bits flipped, and where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use parking_lot::Mutex;
-use streamkeeper::broker::{Broker, BrokerOptions, PutRequest};
+use streamkeeper::broker::{Broker, BrokerOptions};
 use streamkeeper::storage::{ReadLimits, Storage as _};
-use streamkeeper::store::check;
 use streamkeeper::types::{
-    AppendOptions, CreateOptions, Error, Expiry, ForkRequest, Offset, ProducerStamp, RecordBlock,
-    Retention, Start, StreamName,
+    AppendOptions, CreateOptions, Error, Offset, RecordBlock, Refusal, Start, StreamName,
 };
 use tokio::time::timeout;
 
 use crate::corpus::Corpus;
 use crate::random::{Random, seeds};
+use crate::verdict::{Ended, Intact, JOURNAL, Short};
 
 /// Mangled cases of each seed.
 const CASES: u64 = 40;
 const STREAMS: usize = 4;
-/// A fork of the first stream, which holds so many of its records; behind all others.
-const FORK: u64 = 4;
-const FORK_AT: u64 = 7;
 /// Appends of each stream before and after the broker is opened again.
 const APPENDS: u64 = 60;
 /// Only a bug takes this long.
@@ -56,8 +49,9 @@ fn mangled_files_are_told_or_served_in_part_and_never_panic_hang_or_show_other_r
     }));
     for seed in seeds(&[1]) {
         println!("STREAMKEEPER_SEED={seed}");
-        let base = runtime.block_on(write(&mut Random::new(seed)));
+        let (base, intact) = runtime.block_on(write(&mut Random::new(seed)));
         let (mut cases, mut refused, mut records) = (0_u64, 0_u64, 0_u64);
+        let mut short = Shorts::default();
         for case in Corpus::of("files").cases(seed, CASES) {
             let directory = tempfile::tempdir().expect("a directory");
             let mut files = base.clone();
@@ -69,14 +63,54 @@ fn mangled_files_are_told_or_served_in_part_and_never_panic_hang_or_show_other_r
                 runtime.block_on(async { timeout(PATIENCE, judge(directory.path())).await });
             let found = judged.unwrap_or_else(|_| panic!("{done:?}: it hangs"));
             refused += u64::from(found.is_none());
-            records += found.unwrap_or(0);
+            let found = found.unwrap_or_default();
+            records += found.iter().map(|(records, _)| records).sum::<u64>();
+            if !found.is_empty() {
+                let judged = intact.judge(&found, &changed(&base, &files));
+                let judged = judged.unwrap_or_else(|reason| panic!("{done:?}: {reason}"));
+                short.count(judged, &done);
+            }
             cases += 1;
             let mut panics = std::mem::take(&mut *PANICS.lock());
             panics.retain(|panic| !is_of_redb(panic));
             assert!(panics.is_empty(), "{done:?}: {panics:?}");
         }
-        println!("{cases} mangled directories, {refused} of them refused; {records} records read");
+        println!(
+            "{cases} mangled directories, {refused} of them refused; {records} records read; {short:?}"
+        );
+        assert!(short.absent * 20 <= cases, "too many are taken for absent");
     }
+}
+
+/// What was missing in all directories, as far as it is allowed to.
+#[derive(Debug, Default)]
+struct Shorts {
+    told: u64,
+    absent: u64,
+    /// Directories that lack the journal's last frame, or more of its end.
+    last_frame: u64,
+    more_frames: u64,
+}
+
+impl Shorts {
+    fn count(&mut self, short: Short, done: &[String]) {
+        self.told += short.told as u64;
+        self.absent += short.absent as u64;
+        self.last_frame += u64::from(short.frames == 1);
+        self.more_frames += u64::from(short.frames > 1);
+        // A flipped bit takes one frame at most.
+        let bit = |what: &String| (8..=11).any(|act| what.contains(&format!(": act {act} ")));
+        let of_journal = || done.iter().filter(|what| what.starts_with(JOURNAL));
+        let only_bits = of_journal().all(bit) && of_journal().count() <= 1;
+        assert!(short.frames <= 1 || !only_bits, "{done:?}: {short:?}");
+    }
+}
+
+/// The files that are not as they were.
+fn changed(base: &Files, files: &Files) -> BTreeSet<String> {
+    let names = base.keys().chain(files.keys());
+    let changed = names.filter(|name| base.get(*name) != files.get(*name));
+    changed.cloned().collect()
 }
 
 /// redb panics over some pages that it did not write. That is caught where it is called, and becomes an error: what counts
@@ -109,7 +143,7 @@ fn options(directory: &Path) -> BrokerOptions {
 }
 
 /// Files of a broker that folded most of what it has, and not the rest.
-async fn write(random: &mut Random) -> Files {
+async fn write(random: &mut Random) -> (Files, Intact) {
     let directory = tempfile::tempdir().expect("a directory");
     let folding = BrokerOptions {
         fold_interval: Duration::from_millis(5),
@@ -122,90 +156,36 @@ async fn write(random: &mut Random) -> Files {
         let created = broker.create(&name, CreateOptions::default()).await;
         created.expect("created");
     }
-    others(&broker, &mut tails).await;
     fill(&broker, &mut tails, random).await;
     broker.close_all().await;
+    let folded = tails.clone();
     let keeping = BrokerOptions {
         fold_bytes: 64 << 20,
         fold_interval: Duration::from_secs(3_600),
         ..options(directory.path())
     };
     let broker = Broker::open(keeping).await.expect("it opens again");
-    fill(&broker, &mut tails, random).await;
+    let late = fill(&broker, &mut tails, random).await;
     let files = read(directory.path());
     broker.close_all().await;
-    files
+    (files, Intact { folded, late })
 }
 
-/// Streams of every other kind: only the fork is appended to, by a producer.
-async fn others(broker: &Broker, tails: &mut Vec<u64>) {
-    let records = || RecordBlock::from_payloads((0..FORK_AT).map(|offset| record(0, offset)));
-    let plain = AppendOptions::default();
-    let appended = broker.append(&stream(0), records(), plain).await;
-    appended.expect("appended");
-    let plain = PutRequest::default();
-    let kinds = [
-        PutRequest {
-            fork: Some(ForkRequest {
-                source: stream(0),
-                offset: None,
-                sub_offset: 0,
-            }),
-            ..plain.clone()
-        },
-        PutRequest {
-            expiry: Expiry::Ttl(3_600),
-            closed: true,
-            ..plain.clone()
-        },
-        PutRequest {
-            retention: Retention {
-                max_age: Some(Duration::from_secs(3_600)),
-                max_records: Some(3),
-                max_bytes: Some(1 << 20),
-            },
-            ..plain.clone()
-        },
-        plain,
-    ];
-    for (number, request) in (FORK..).zip(kinds) {
-        let body = if number == FORK {
-            RecordBlock::default()
-        } else {
-            records()
-        };
-        let name = stream(number);
-        let put = broker.put(&name, PutRequest { body, ..request });
-        put.await.expect("put");
-    }
-    let deleted = broker.delete(&stream(FORK + 3)).await;
-    deleted.expect("deleted");
-    if let Some(tail) = tails.first_mut() {
-        *tail = FORK_AT;
-    }
-    tails.push(FORK_AT);
-}
-
-async fn fill(broker: &Broker, tails: &mut [u64], random: &mut Random) {
+/// Appends, one after the other. Answers the stream and the tail of each.
+async fn fill(broker: &Broker, tails: &mut [u64], random: &mut Random) -> Vec<(usize, u64)> {
+    let mut appends = Vec::new();
     for _ in 0..APPENDS {
         for (number, tail) in (0..).zip(&mut *tails) {
             let records = (0..random.between(1, 5)).map(|more| record(number, *tail + more));
             let batch = RecordBlock::from_payloads(records);
             *tail += u64::from(batch.count());
             let name = stream(number);
-            let mut options = AppendOptions::default();
-            if number == FORK {
-                options.seq = Some(tail.to_be_bytes().to_vec().into());
-                options.producer = Some(ProducerStamp {
-                    id: format!("p{}", *tail % 2).as_str().into(),
-                    epoch: *tail,
-                    seq: 0,
-                });
-            }
-            let appended = broker.append(&name, batch, options).await;
+            let appended = broker.append(&name, batch, AppendOptions::default()).await;
             assert_eq!(appended.expect("appended").tail.offset.0, *tail);
+            appends.push((usize::try_from(number).expect("a few"), *tail));
         }
     }
+    appends
 }
 
 fn read(directory: &Path) -> Files {
@@ -292,56 +272,50 @@ fn mangle_one(
     Ok(())
 }
 
-/// Checks, opens, reads everything, appends, closes. Answers how many records there were; nothing if it does not open.
-async fn judge(directory: &Path) -> Option<u64> {
-    let mut records = 0;
-    let checked = directory.to_owned();
-    let check = move || check::offline(&checked, &mut |_| ControlFlow::Continue(()));
-    let report = tokio::task::spawn_blocking(check).await;
-    let report = report.expect("the check does not panic");
-    let whole = report.is_ok_and(|report| report.problems == 0);
+/// Opens, reads everything, appends, closes. Answers what each stream had; nothing if it does not open.
+async fn judge(directory: &Path) -> Option<Vec<(u64, Ended)>> {
+    let mut found = Vec::new();
     let broker = match Broker::open(options(directory)).await {
         Ok(broker) => broker,
         Err(error) => {
-            assert!(!whole, "no problem was found: {error}");
             assert!(!error.to_string().is_empty());
             return None;
         }
     };
-    for number in 0..FORK + 4 {
+    for number in (0..).take(STREAMS) {
+        let (next, ended) = read_stream(&broker, number).await;
+        found.push((next, ended));
+        let batch = RecordBlock::from_payloads([record(number, next)]);
         let name = stream(number);
-        let mut next = None;
-        // Ends at the first thing that is not whole; what is said there is an error with a name.
-        loop {
-            let start = next.map_or(Start::Beginning, |next| Start::At(Offset(next)));
-            let read = broker.read_messages(&name, start, ReadLimits::default());
-            let page = match read.await {
-                Ok(page) => page,
-                Err(error) => {
-                    let refused = matches!(error, Error::Refused(_));
-                    assert!(refused || !whole, "no problem was found: {error}");
-                    break;
-                }
-            };
-            for message in &page.messages {
-                let offset = message.position.offset.0;
-                assert!(next.is_none_or(|next| next == offset), "{name}: a gap");
-                let is_shared = number >= FORK && offset < FORK_AT;
-                let expected = record(if is_shared { 0 } else { number }, offset);
-                assert_eq!(
-                    message.payload, expected,
-                    "{name}: another record at {offset}"
-                );
-                next = Some(offset + 1);
-                records += 1;
-            }
-            if page.messages.is_empty() {
-                break;
-            }
-        }
-        let batch = RecordBlock::from_payloads([record(number, next.unwrap_or(0))]);
         drop(broker.append(&name, batch, AppendOptions::default()).await);
     }
     broker.close_all().await;
-    Some(records)
+    Some(found)
+}
+
+/// Reads up to the first thing that is not whole: what is said there is an error with a name.
+async fn read_stream(broker: &Broker, number: u64) -> (u64, Ended) {
+    let name = stream(number);
+    let mut next = 0;
+    loop {
+        let from = Start::At(Offset(next));
+        let page = broker.read_messages(&name, from, ReadLimits::default());
+        let page = match page.await {
+            Ok(page) => page,
+            Err(Error::Refused(Refusal::NotFound)) => return (next, Ended::Absent),
+            Err(_) => return (next, Ended::Told),
+        };
+        for message in &page.messages {
+            assert_eq!(message.position.offset.0, next, "{name}: a gap");
+            assert_eq!(
+                message.payload,
+                record(number, next),
+                "{name}: another record at {next}"
+            );
+            next += 1;
+        }
+        if page.messages.is_empty() {
+            return (next, Ended::AtTail);
+        }
+    }
 }

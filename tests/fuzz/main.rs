@@ -23,3 +23,4 @@ mod corpus;
 mod files;
 mod http;
 mod session;
+mod verdict;
