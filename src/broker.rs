@@ -171,13 +171,13 @@ impl Broker {
     }
 
     /// Puts a command on its stream's write queue, or gives it back if the queue is full: wait for [`Broker::space`]
-    /// then. Call [`Broker::kick`] after a series. While the broker does not take writes, the completion is told so at once.
+    /// then. Call [`Broker::kick`] after a series. While the broker does not take the command, the completion is told so at once.
     pub fn try_submit(
         &self,
         stream: &Arc<Stream>,
         submission: Submission,
     ) -> Result<(), Box<Submission>> {
-        if let Some(fault) = self.refused(stream) {
+        if let Some(fault) = self.refused(stream, &submission.command) {
             submission.completion.tell(Err(Error::Fault(fault)));
             return Ok(());
         }
@@ -187,10 +187,12 @@ impl Broker {
             .try_push(stream, submission)
     }
 
-    fn refused(&self, stream: &Stream) -> Option<Fault> {
+    fn refused(&self, stream: &Stream, command: &Command) -> Option<Fault> {
         match (&*self.inner.readiness.borrow(), stream.storage()) {
             // What is kept in memory needs no room on the disk.
             (Readiness::Full { .. }, StorageKind::Memory) => None,
+            // What makes room is let through.
+            (Readiness::Full { .. }, _) if command.only_removes() => None,
             (readiness, _) => readiness.refusal(),
         }
     }

@@ -37,6 +37,8 @@ pub struct BrokerOptions {
     pub removals_per_fold: usize,
     /// How large a file of chunks gets before the next one is begun.
     pub segment_bytes: u64,
+    /// Room on the disk that is kept for what makes room on a full one; 0 keeps none.
+    pub reserve_bytes: u64,
     /// Page cache of the store.
     pub store_cache_bytes: usize,
     /// The most that streams in memory may hold together.
@@ -66,6 +68,7 @@ impl BrokerOptions {
             fold_interval: Duration::from_secs(5),
             removals_per_fold: 1024,
             segment_bytes: 64 << 20,
+            reserve_bytes: 2 << 20,
             store_cache_bytes: 16 * MIB,
             memory_streams_bytes_max: 64 * MIB,
             clock: Clock::System,
@@ -94,6 +97,7 @@ impl BrokerOptions {
             fold_interval: self.fold_interval,
             removals_per_fold: self.removals_per_fold.max(1),
             segment_bytes: self.segment_bytes,
+            reserve_bytes: self.reserve_bytes,
             store_cache_bytes: self.store_cache_bytes,
             memory_bytes_max: self.memory_streams_bytes_max,
         }

@@ -52,6 +52,11 @@ impl Command {
         self.variable_bytes() + if stamped { EFFECT_BYTES } else { 0 }
     }
 
+    /// True of what brings nothing and only takes away: it is let through where nothing else finds room.
+    pub fn only_removes(&self) -> bool {
+        matches!(self, Self::Delete | Self::Trim { .. } | Self::Expire)
+    }
+
     /// What the command costs in a write queue: its variable bytes and a fixed overhead, never 0.
     pub fn queued_bytes(&self) -> usize {
         self.variable_bytes() + size_of::<Self>()

@@ -21,6 +21,7 @@ mod reading;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -116,9 +117,11 @@ pub struct ChunkStore {
     handle: RwLock<Handle>,
     /// Held by a fold, and by whoever opens the file anew.
     pub(super) writing: Mutex<()>,
-    files: Arc<dyn Files>,
+    pub(super) files: Arc<dyn Files>,
     cache_bytes: usize,
     pub(super) segments: Segments,
+    /// A sync of the redb file failed: what it shows need not be on the disk, and nothing may be written or forgotten by it.
+    not_synced: Arc<AtomicBool>,
 }
 
 impl ChunkStore {
@@ -128,13 +131,15 @@ impl ChunkStore {
         cache_bytes: usize,
         segment_bytes: u64,
     ) -> Result<Self, StoreError> {
-        let database = open_database(&**files, cache_bytes)?;
+        let not_synced = Arc::default();
+        let database = open_database(&**files, cache_bytes, &not_synced)?;
         let store = Self {
             handle: RwLock::new(Handle::Open(Box::new(database))),
             writing: Mutex::new(()),
             files: Arc::clone(files),
             cache_bytes,
             segments: Segments::new(Arc::clone(files), segment_bytes),
+            not_synced,
         };
         if !store.has_tables()? {
             let write = store.begin_write()?;
@@ -230,10 +235,29 @@ impl ChunkStore {
     }
 
     /// Opens the redb file anew after an operation on it failed, which makes its handle useless, also for readers. It is then as its
-    /// last commit left it.
+    /// last commit left it, and so are the segments: what a fold that failed wrote behind their ends is given back.
     pub(super) fn reopen(&self) -> Result<(), StoreError> {
         let _writing = self.writing.lock();
-        self.reopen_idle()
+        self.durable()?;
+        self.reopen_idle()?;
+        self.durable()?;
+        let read = self.begin_read()?;
+        let accounts = read.open_table(SEGMENTS).map_err(failed)?;
+        let last = accounts.last().map_err(failed)?;
+        let (number, end) = last.map_or((0, 0), |(number, account)| {
+            (number.value(), account.value().0)
+        });
+        self.segments.cut(number, end)?;
+        self.segments.cut(number + 1, 0)
+    }
+
+    /// An error once a sync of the file has failed: it may show more than is on the disk.
+    fn durable(&self) -> Result<(), StoreError> {
+        if !self.not_synced.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let source = std::io::Error::other("a sync failed");
+        Err(StoreError::not_synced(FILE)(source))
     }
 
     fn reopen_idle(&self) -> Result<(), StoreError> {
@@ -244,7 +268,7 @@ impl ChunkStore {
             return Err(StoreError::Closed);
         }
         *handle = Handle::Failed;
-        let database = match open_database(&*self.files, self.cache_bytes) {
+        let database = match open_database(&*self.files, self.cache_bytes, &self.not_synced) {
             // By ourselves: somebody has not let go of a snapshot yet.
             Err(StoreError::Locked { .. }) => return Err(StoreError::Reopening),
             other => other?,
@@ -254,13 +278,14 @@ impl ChunkStore {
     }
 
     pub(super) fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
+        self.durable()?;
         let handle = self.handle.read();
         let mut write = handle.database()?.begin_write().map_err(failed)?;
         write.set_quick_repair(true);
         Ok(write)
     }
 
-    fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+    pub(super) fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
         let begin = || {
             let handle = self.handle.read();
             handle.database()?.begin_read().map_err(failed)
@@ -402,14 +427,18 @@ fn load(read: &ReadTransaction, name: &str) -> Result<Option<StreamState>, Store
     Ok(Some(entry.state))
 }
 
-fn open_database(files: &dyn Files, cache_bytes: usize) -> Result<Database, StoreError> {
+fn open_database(
+    files: &dyn Files,
+    cache_bytes: usize,
+    not_synced: &Arc<AtomicBool>,
+) -> Result<Database, StoreError> {
     let file = files
         .create(FILE)
         .map_err(|source| StoreError::Io { file: FILE, source })?;
     let mut builder = Builder::new();
     let opened = builder
         .set_cache_size(cache_bytes)
-        .create_with_backend(Opened::new(file, !journal::has_commits(files)));
+        .create_with_backend(Opened::new(file, !journal::has_commits(files), not_synced));
     opened.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::Locked {
             path: files.place().join(FILE),

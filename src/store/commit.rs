@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 use super::codec::RowBuilder;
 use super::journal::ROW_BYTES_MAX;
-use crate::rules::Effect;
+use crate::rules::{Command, Effect};
 use crate::stream::{Completion, Gone, Reply, Stream};
 use crate::types::{Position, RecordBlock, Run, RunHeader, StreamId, Timestamp};
 
@@ -66,6 +66,8 @@ pub(super) struct Commit {
     /// Those that were touched through one of their forks: they may come up again by themselves.
     by_fork: SmallVec<[usize; 2]>,
     pub answers: Vec<(Completion, Reply)>,
+    /// Commands of clients that only remove, with the index of their answer: they are tried again if there is no room for the others.
+    pub removals: Vec<(usize, Arc<Stream>, Command)>,
     /// What was taken from the queues, stream by stream.
     pub parts: Vec<Part>,
     pub records: u64,
@@ -89,6 +91,7 @@ impl Commit {
             current: 0,
             by_fork: SmallVec::new(),
             answers: Vec::new(),
+            removals: Vec::new(),
             parts: Vec::new(),
             records: 0,
             record_bytes: 0,

@@ -9,7 +9,7 @@
 //! - Nothing is published or answered before the transaction that holds it is durable; a refusal waits too, since it may
 //!   rest on something not yet durable.
 //! - After a failed commit every waiter gets the fault, and no later write is accepted; but for lack of room, see below.
-//! - A commit that the disk has no room for is taken back whole; writes are refused until there is room (`room`).
+//! - A commit that the disk has no room for is taken back whole; writes but removals are refused until there is room (`room`).
 //! - What readers see changes in one place (`publish`).
 //! - Commit times never go back.
 
@@ -91,7 +91,7 @@ impl Committer {
                 continue;
             }
             match self.refusing() {
-                Some(fault) => self.refuse_all(drained, &fault),
+                Some(fault) => self.refuse(drained, &fault),
                 None => self.commit(drained),
             }
             if self.full.is_some() {
@@ -122,7 +122,7 @@ impl Committer {
         allowance
     }
 
-    fn commit(&mut self, drained: Vec<Drained>) {
+    pub(super) fn commit(&mut self, drained: Vec<Drained>) {
         let begun = Instant::now();
         self.pace.begin(&drained, begun);
         self.newest = self.newest.max(self.shared.clock.now());
@@ -199,6 +199,10 @@ impl Committer {
             completion,
         } in submissions
         {
+            if command.only_removes() && !matches!(completion, Completion::Discard) {
+                let removal = (commit.answers.len(), Arc::clone(&handle), command.clone());
+                commit.removals.push(removal);
+            }
             let reply = self.decide(commit, &handle, state, command, &mut changed);
             commit.answers.push((completion, reply));
         }

@@ -34,6 +34,24 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// There is no room to compact a data directory in.
+    #[error(
+        "there is no room to compact in: {source}. Start the broker and delete streams, for which it keeps room, or make room"
+    )]
+    NoRoomToCompact {
+        /// What failed.
+        #[source]
+        source: Box<StoreError>,
+    },
+    /// The system could not make durable what was written: what of it is on the disk is not known, and trying again would not tell.
+    #[error("{file} was not made durable: {source}")]
+    NotSynced {
+        /// Which file.
+        file: &'static str,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file does not hold what was made durable.
     #[error("{file} is damaged: {reason}: put the data directory back from a copy")]
     Damaged {
@@ -134,6 +152,11 @@ impl StoreError {
             },
             _ => false,
         }
+    }
+
+    /// What it means that a sync of `file` failed, for whatever reason: room for it may have been missing, but room does not mend it.
+    pub(super) fn not_synced(file: &'static str) -> impl Fn(std::io::Error) -> Self {
+        move |source| Self::NotSynced { file, source }
     }
 
     /// True if a segment is not what was written: trying again does not help, and whatever does not lie in it is as good as before.

@@ -9,8 +9,9 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
@@ -38,6 +39,13 @@ pub trait Files: fmt::Debug + Send + Sync {
 
     /// The names of the files.
     fn names(&self) -> io::Result<Vec<String>>;
+
+    /// Gives back what `ranges` of the file called `name` take on the disk; they read as zeros from then on, or as before. Not every
+    /// file system can: then it is [`io::ErrorKind::Unsupported`].
+    fn punch(&self, name: &str, ranges: &[Range<u64>]) -> io::Result<()> {
+        let _ = (name, ranges);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Bytes of the file called `name`.
     fn length(&self, name: &str) -> io::Result<u64>;
@@ -96,6 +104,25 @@ impl Files for Directory {
         entries.map(name).collect()
     }
 
+    #[cfg(target_os = "linux")]
+    fn punch(&self, name: &str, ranges: &[Range<u64>]) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        let file = OpenOptions::new().write(true).open(self.path.join(name))?;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        for range in ranges.iter().filter(|range| !range.is_empty()) {
+            fallocate(&file, hole, range.start, range.end - range.start).map_err(|error| {
+                let cannot = matches!(error, Errno::OPNOTSUPP | Errno::NOSYS);
+                if cannot {
+                    io::ErrorKind::Unsupported.into()
+                } else {
+                    io::Error::from(error)
+                }
+            })?;
+        }
+        Ok(())
+    }
+
     fn length(&self, name: &str) -> io::Result<u64> {
         std::fs::metadata(self.path.join(name)).map(|about| about.len())
     }
@@ -115,6 +142,8 @@ pub(super) struct Opened {
     file: Box<dyn StorageBackend>,
     /// Nothing can be in it: what is there was left by a creation that did not come to its end.
     may_be_unfinished: AtomicBool,
+    /// Set once a sync fails.
+    not_synced: Arc<AtomicBool>,
 }
 
 /// Bytes of redb's magic number, which it writes last when it creates a file.
@@ -122,10 +151,16 @@ const MAGIC_BYTES: usize = 9;
 
 impl Opened {
     /// Of a file that was never committed to, if `may_be_unfinished`.
-    pub fn new(file: Box<dyn StorageBackend>, may_be_unfinished: bool) -> Self {
+    /// `not_synced` is set once a sync fails.
+    pub fn new(
+        file: Box<dyn StorageBackend>,
+        may_be_unfinished: bool,
+        not_synced: &Arc<AtomicBool>,
+    ) -> Self {
         Self {
             file,
             may_be_unfinished: AtomicBool::new(may_be_unfinished),
+            not_synced: Arc::clone(not_synced),
         }
     }
 
@@ -161,8 +196,12 @@ impl StorageBackend for Opened {
         self.file.set_len(len)
     }
 
+    /// A failure is none of room, whatever the system says: what was written is in the system's memory, and may never reach the disk.
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data().map_err(|error| {
+            self.not_synced.store(true, Ordering::Release);
+            io::Error::other(error)
+        })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -43,6 +43,8 @@ pub(super) struct Fold {
     newest_commit_at: u64,
     begins_segment: bool,
     syncs: Syncs,
+    /// Nothing is moved: a fold should take no more room than it must.
+    moves_nothing: bool,
 }
 
 impl Fold {
@@ -59,6 +61,14 @@ impl Fold {
         Self {
             syncs,
             ..Self::default()
+        }
+    }
+
+    /// The same, but one that moves nothing out of segments that are mostly dead, if `moves_nothing`.
+    pub fn moving_nothing(self, moves_nothing: bool) -> Self {
+        Self {
+            moves_nothing,
+            ..self
         }
     }
 
@@ -102,10 +112,13 @@ impl Fold {
             }
             tables.collect_garbage()?;
             tables.trim_leftovers()?;
-            tables.chunks.compact(&mut compaction)?;
+            if !self.moves_nothing {
+                tables.chunks.compact(&mut compaction)?;
+            }
             (dead, synced) = tables.chunks.finish()?;
             // By the accounts as they are now: what this fold removed may have made a victim.
-            leftovers = tables.has_leftovers(&compaction)?;
+            leftovers = tables.has_removals()?
+                || !self.moves_nothing && tables.chunks.has_victim(&compaction)?;
             let mut facts = write.open_table(FACTS).map_err(failed)?;
             let brought = Facts {
                 watermark: self.last_row,
@@ -234,10 +247,9 @@ impl<'txn> Tables<'txn> {
         Ok(Some(name))
     }
 
-    fn has_leftovers(&self, compaction: &Compaction) -> Result<bool, StoreError> {
-        let removals = self.garbage.first().map_err(failed)?.is_some()
-            || self.untrimmed.first().map_err(failed)?.is_some();
-        Ok(removals || self.chunks.has_victim(compaction)?)
+    fn has_removals(&self) -> Result<bool, StoreError> {
+        Ok(self.garbage.first().map_err(failed)?.is_some()
+            || self.untrimmed.first().map_err(failed)?.is_some())
     }
 
     fn stored(&self, id: StreamId) -> Result<Folded, StoreError> {

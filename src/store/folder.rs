@@ -4,8 +4,13 @@
 //! ([`super::fold`]). Rows stay in memory for one more fold, so that subscribers a little behind do not meet the disk at
 //! each fold; then the hot tails let go of them, and streams nobody uses leave memory.
 //!
+//! A fold without room is tried again. Once writes are refused for that, it is tried in the room of the
+//! [`reserve`](super::reserve), in small steps: each gives back in the journal what it took in the store, so all that waits can be folded
+//! on a full disk, removals as well; and what they leave dead is given back ([`super::holes`]).
+//!
 //! Invariants: rows are folded in order, each once, since the watermark commits with them; a row leaves memory only after
-//! the fold that holds it is durable. A fold without room is tried again, any other failure is a sticky fault, like that of a commit.
+//! the fold that holds it is durable. Any failure but lack of room is a sticky fault, like that of a commit. While the reserve is not
+//! whole, folds are small and move nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +20,7 @@ use super::chunks::ChunkStore;
 use super::compaction::Compaction;
 use super::error::StoreError;
 use super::fold::Fold;
+use super::holes::Holes;
 use super::journal::Row;
 use super::segments::Syncs;
 use super::shared::Shared;
@@ -25,6 +31,12 @@ const LEFTOVERS_PAUSE: Duration = Duration::from_millis(50);
 
 /// Between tries to fold on a full disk.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long compaction rests after there was no room for a fold: it takes room before it makes any.
+const COMPACTION_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long the committer may take to give back what a step has folded.
+const STEP_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often a fold is begun anew because the handle was useless.
 const STALE_TRIES: usize = 8;
@@ -44,6 +56,9 @@ pub(super) struct Folder {
     /// The last fold left something to remove or to move: the next one does not wait for anything to fold.
     leftovers: bool,
     compaction: Compaction,
+    /// Until when nothing is moved.
+    rests: Option<Instant>,
+    holes: Holes,
 }
 
 impl Folder {
@@ -53,6 +68,8 @@ impl Folder {
             held: Held::default(),
             leftovers: false,
             compaction: Compaction::default(),
+            rests: None,
+            holes: Holes::default(),
         }
     }
 
@@ -89,12 +106,13 @@ impl Folder {
     fn next_rows(&self) -> (Vec<Row>, bool) {
         let options = &self.shared.options;
         let mut unfolded = self.shared.unfolded.lock();
-        let interval = if self.leftovers {
+        let interval = if self.leftovers || unfolded.full {
             LEFTOVERS_PAUSE.min(options.fold_interval)
         } else {
             options.fold_interval
         };
-        while !unfolded.wants_fold(options) && !unfolded.stop {
+        let was_full = unfolded.full;
+        while !unfolded.wants_fold(options) && !unfolded.stop && unfolded.full == was_full {
             let waited = self
                 .shared
                 .unfolded_changed
@@ -131,7 +149,7 @@ impl Folder {
             } else {
                 Ok(())
             };
-            let Err(error) = opened.and_then(|()| self.fold(chunks, &rows)) else {
+            let Err(error) = opened.and_then(|()| self.fold_all(chunks, &mut rows)) else {
                 self.stuck(None);
                 return Ok(true);
             };
@@ -146,11 +164,86 @@ impl Folder {
                 return Err(error);
             }
             tracing::warn!(%error, "no room to fold; it is tried again");
+            self.rests = Some(Instant::now() + COMPACTION_PAUSE);
             self.stuck(Some(error.to_string()));
+            // Readers go on with what is open until then: a disk without any room may not let it be opened again.
             if self.pause() {
                 return Ok(false);
             }
+            self.spend_if_full();
         }
+    }
+
+    /// Lets go of the reserve if writes are refused for lack of room.
+    fn spend_if_full(&self) {
+        let full = self.shared.unfolded.lock().full;
+        if full {
+            self.shared.reserve.spend();
+        }
+    }
+
+    /// Folds all of `rows`: at once, or step by step in the room of the reserve.
+    fn fold_all(&mut self, chunks: &ChunkStore, rows: &mut Vec<Row>) -> Result<(), StoreError> {
+        loop {
+            let count = self.step(rows);
+            self.fold(chunks, rows.get(..count).unwrap_or_default())?;
+            rows.drain(..count);
+            self.give_back(chunks)?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How many of `rows` are folded at a time.
+    fn step(&self, rows: &[Row]) -> usize {
+        if self.shared.reserve.is_whole() {
+            return rows.len();
+        }
+        let mut left = self.shared.reserve.part();
+        let fits = |row: &&Row| {
+            let fits = row.bytes.len() <= left;
+            left = left.saturating_sub(row.bytes.len());
+            fits
+        };
+        rows.iter().take_while(fits).count().max(1).min(rows.len())
+    }
+
+    /// Whether nothing is moved for now.
+    fn rests(&mut self) -> bool {
+        let now = Instant::now();
+        if !self.shared.reserve.is_whole() {
+            self.rests = Some(now + COMPACTION_PAUSE);
+        }
+        let Some(until) = self.rests else {
+            return false;
+        };
+        if now >= until {
+            self.rests = None;
+            // There may be something that was left.
+            self.leftovers = true;
+        }
+        now < until
+    }
+
+    /// While writes are refused for lack of room: gives back what this fold made dead, here and in the journal.
+    fn give_back(&mut self, chunks: &ChunkStore) -> Result<(), StoreError> {
+        if !self.shared.unfolded.lock().full {
+            return Ok(());
+        }
+        self.holes.give_back(chunks)?;
+        let until = Instant::now() + STEP_PAUSE;
+        let shared = &self.shared;
+        let watermark = shared.watermark.load(Ordering::Acquire);
+        shared.queues.kick();
+        let mut unfolded = shared.unfolded.lock();
+        while unfolded.full && shared.given_back.load(Ordering::Acquire) < watermark {
+            let changed = &shared.unfolded_changed;
+            if unfolded.stop || changed.wait_until(&mut unfolded, until).timed_out() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Opens the store anew after a fold failed, which may need room itself, and drops those of `rows` that are in it all the same.
@@ -191,9 +284,10 @@ impl Folder {
 
     fn fold(&mut self, chunks: &ChunkStore, rows: &[Row]) -> Result<(), StoreError> {
         let mut folded = Held::default();
+        let rests = self.rests();
         if !rows.is_empty() || self.leftovers {
             let begun = Instant::now();
-            let mut fold = Fold::synced(self.syncs());
+            let mut fold = Fold::synced(self.syncs()).moving_nothing(rests);
             for row in rows {
                 fold.add(row)?;
                 folded.bytes += row.bytes_in_memory();
@@ -239,7 +333,7 @@ impl Folder {
             .released
             .fetch_max(before.last_row, Ordering::AcqRel);
         let mut unfolded = self.shared.unfolded.lock();
-        unfolded.folded();
+        unfolded.folded(self.shared.watermark.load(Ordering::Acquire));
         unfolded.held_bytes -= before.bytes;
         self.shared
             .metrics

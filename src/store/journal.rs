@@ -89,6 +89,10 @@ pub struct Journal {
     /// What goes to the file next: whole blocks, so that no write needs to read.
     buffer: Vec<u8>,
     left_out: Option<LeftOut>,
+    /// How much a new part of the file is rounded up to.
+    growth: u64,
+    /// Up to here everything dead was given back.
+    given_back: u64,
 }
 
 /// What is to be seen in the file.
@@ -135,6 +139,8 @@ impl Journal {
             next_row: 1,
             buffer: Vec::new(),
             left_out: None,
+            growth: GROWTH_BYTES,
+            given_back: 0,
         })
     }
 
@@ -279,6 +285,24 @@ impl Journal {
         Ok(())
     }
 
+    /// Lets the file grow by no more than it must from now on, or by as much as is good.
+    pub fn grow_sparingly(&mut self, sparingly: bool) {
+        self.growth = if sparingly { BLOCK_BYTES } else { GROWTH_BYTES };
+    }
+
+    /// Gives back what rows up to `watermark` take on the disk; the file, one of `files`, keeps its length. For a full disk: blocks that
+    /// are there already are cheaper to write to.
+    pub fn give_back(&mut self, files: &dyn Files, watermark: u64) {
+        if self.given_back == watermark {
+            return;
+        }
+        self.given_back = watermark;
+        self.ring.release(watermark);
+        if let Err(error) = files.punch(FILE, &self.ring.free()) {
+            tracing::warn!(%error, file = FILE, "what is folded keeps its room");
+        }
+    }
+
     /// Gives all of the file back but its head. Every row must be folded.
     pub(super) fn empty(self) -> Result<(), StoreError> {
         self.file.set_len(BLOCK_BYTES).map_err(failed)?;
@@ -383,7 +407,7 @@ impl Journal {
         if needed <= self.ring.end() {
             return Ok(());
         }
-        let end = needed.next_multiple_of(GROWTH_BYTES);
+        let end = needed.next_multiple_of(self.growth);
         self.file.set_len(end)?;
         let zeros = vec![0; WRITE_BYTES];
         let mut at = needed;

@@ -18,6 +18,7 @@ use super::files::Files;
 use super::folder::Folder;
 use super::journal::Journal;
 use super::recovery;
+use super::reserve::Reserve;
 use super::restored;
 use super::shared::{Readiness, Shared};
 use super::timers::{self, Timers};
@@ -50,6 +51,8 @@ pub struct LocalOptions {
     pub removals_per_fold: usize,
     /// How large a file of chunks gets before the next one is begun.
     pub segment_bytes: u64,
+    /// Room on the disk that is kept for what makes room on a full one; 0 keeps none.
+    pub reserve_bytes: u64,
     /// redb's page cache for the store.
     pub store_cache_bytes: usize,
     /// The most that streams in memory may hold together; then appends are refused. Only without a directory.
@@ -99,7 +102,8 @@ impl LocalStore {
         newest: Timestamp,
     ) -> Result<Self, StoreError> {
         shared.measure_files();
-        let committer = Committer::new(Arc::clone(&shared), journal, next_id, newest);
+        let mut committer = Committer::new(Arc::clone(&shared), journal, next_id, newest);
+        committer.keep_room();
         let folder = Folder::new(Arc::clone(&shared));
         let spawn = |name: &'static str, body: Box<dyn FnOnce() + Send>| {
             let watch = PanicWatch {
@@ -216,6 +220,8 @@ fn shared(
     Shared {
         queues: WriteQueues::new(options.queues),
         registry: Registry::new(storage),
+        reserve: Reserve::new(options.files.clone(), options.reserve_bytes),
+        given_back: AtomicU64::new(0),
         options,
         clock,
         metrics,

@@ -11,6 +11,7 @@
 //!   [`segments`]: the bytes of chunks, which `compaction` brings together again. [`Files`]: where all of them are.
 //! - `commit` and `committer`: what one group commit holds, and the thread that decides, commits, publishes and confirms.
 //! - `folder`: the thread that moves journal rows into the store in bulk.
+//! - `room`: what happens on a full disk; `reserve`: what is kept for that; `holes`: what dead chunks give back then.
 //! - `recovery`: what start-up replays. `rewind`: what takes back a commit that the disk had no room for. `timers`: what runs by the clock.
 //!
 //! Invariants: durable, then published, then confirmed. A failed commit is sticky: nothing is confirmed after it until the
@@ -29,12 +30,14 @@ mod files;
 mod fold;
 mod folder;
 mod forks;
+mod holes;
 pub mod journal;
 mod local;
 mod looking;
 mod pace;
 mod publish;
 mod recovery;
+mod reserve;
 mod restored;
 mod retention;
 mod rewind;

@@ -21,7 +21,9 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes};
@@ -29,7 +31,7 @@ use parking_lot::{Condvar, Mutex};
 use redb::StorageBackend;
 
 use super::chunks::ChunkKey;
-use super::error::StoreError;
+use super::error::{StoreError, is_lack_of_room};
 use super::files::Files;
 
 /// What segment files are called in errors; each has its number before the end of its name.
@@ -110,6 +112,8 @@ pub struct Segments {
     open: Mutex<HashMap<u32, Segment>>,
     pins: Mutex<Pins>,
     unpinned: Condvar,
+    /// How often dead chunks were given back.
+    given_back: AtomicU64,
 }
 
 /// Who relies on segments to stay.
@@ -165,6 +169,7 @@ impl Segments {
             open: Mutex::default(),
             pins: Mutex::default(),
             unpinned: Condvar::new(),
+            given_back: AtomicU64::new(0),
         }
     }
 
@@ -257,6 +262,36 @@ impl Segments {
         self.remove(&unknown)
     }
 
+    /// Changes before dead chunks are given back: whoever read one before may have read zeros.
+    pub(super) fn given_back(&self) -> u64 {
+        self.given_back.load(Ordering::Acquire)
+    }
+
+    /// Whether somebody relies on chunks that are dead by now.
+    pub(super) fn are_pinned(&self) -> bool {
+        self.pins.lock().count > 0
+    }
+
+    /// Gives back what `ranges` of segment `number` take on the disk, where nothing is alive and no header lies.
+    pub(super) fn punch(&self, number: u32, ranges: &[Range<u64>]) -> io::Result<()> {
+        self.given_back.fetch_add(1, Ordering::AcqRel);
+        self.files.punch(&name(number), ranges)
+    }
+
+    /// Cuts off what lies behind `end` of segment `number`, if there is such a file: a fold that failed left it there.
+    pub(super) fn cut(&self, number: u32, end: u64) -> Result<(), StoreError> {
+        let name = name(number);
+        if !self.files.length(&name).is_ok_and(|length| length > end) {
+            return Ok(());
+        }
+        let file = self.files.create(&name).map_err(failed)?;
+        match file.set_len(end) {
+            // It takes the room that it takes; the next fold writes over it.
+            Err(error) if is_lack_of_room(&error) => Ok(()),
+            cut => cut.map_err(failed),
+        }
+    }
+
     fn segment(&self, number: u32) -> Result<Segment, StoreError> {
         if let Some(segment) = self.open.lock().get(&number) {
             return Ok(Arc::clone(segment));
@@ -292,7 +327,8 @@ impl Segments {
         let file = self.files.create(&name(number)).map_err(failed)?;
         // A file that is there already may be left by a fold that failed before its name was durable.
         if end == 0 {
-            self.files.sync().map_err(failed)?;
+            let not_synced = StoreError::not_synced(FILE);
+            self.files.sync().map_err(not_synced)?;
         }
         Ok(SegmentWriter {
             file,
@@ -431,7 +467,8 @@ impl SegmentWriter {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.synced += 1;
-        self.file.sync_data().map_err(failed)
+        let not_synced = StoreError::not_synced(FILE);
+        self.file.sync_data().map_err(not_synced)
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {

@@ -12,6 +12,7 @@ use super::chunks::{self, ChunkStore};
 use super::error::StoreError;
 use super::journal;
 use super::local::LocalOptions;
+use super::reserve::Reserve;
 use super::timers::Timers;
 use super::unfolded::Unfolded;
 use crate::metrics::Metrics;
@@ -74,6 +75,10 @@ pub(crate) struct Shared {
     pub chunks: Option<ChunkStore>,
     pub unfolded: Mutex<Unfolded>,
     pub unfolded_changed: Condvar,
+    /// Kept for removals. Spent by committer and folder, made again by the committer.
+    pub reserve: Reserve,
+    /// Rows up to here have given back their room in the journal, while writes are refused for lack of room. Written by the committer.
+    pub given_back: AtomicU64,
     /// Rows up to here are in the store. Written by the folder.
     pub watermark: AtomicU64,
     /// Rows up to here are no longer in memory. Written by the folder.
@@ -115,7 +120,7 @@ impl Shared {
     /// Writes are refused until [`Shared::has_room`].
     pub fn is_full(&self, reason: &str) {
         let first = self.readiness.send_if_modified(|state| {
-            let serving = *state == Readiness::Ready;
+            let serving = matches!(state, Readiness::Ready | Readiness::Starting { .. });
             if serving {
                 *state = Readiness::Full {
                     reason: reason.to_owned(),

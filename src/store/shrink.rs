@@ -56,7 +56,21 @@ impl Sizes {
 }
 
 /// Shrinks the directory at `path`, which no broker has open. Answers what the files took before and after.
+///
+/// # Errors
+/// Among others [`StoreError::NoRoomToCompact`]: then what was moved before is done, and the rest is as it was.
 pub fn shrink(path: &Path) -> Result<(Sizes, Sizes), StoreError> {
+    shrink_with_room(path).map_err(|error| {
+        if !error.is_lack_of_room() {
+            return error;
+        }
+        StoreError::NoRoomToCompact {
+            source: Box::new(error),
+        }
+    })
+}
+
+fn shrink_with_room(path: &Path) -> Result<(Sizes, Sizes), StoreError> {
     let directory = Directory::new(path);
     restored::refuse_unfinished(&directory)?;
     directory
@@ -67,18 +81,28 @@ pub fn shrink(path: &Path) -> Result<(Sizes, Sizes), StoreError> {
         })?;
     let files: Arc<dyn Files> = Arc::new(directory);
     let store = ChunkStore::open(&files, CACHE_BYTES, SEGMENT_BYTES)?;
-    let mut journal = Journal::open(&*files)?;
     let before = Sizes::of(&*files, &store)?;
-    fold_all(&store, &mut journal)?;
-    journal.empty()?;
-    clear(&store, Fold::default())?;
-    if store.last_segment_is_half_dead()? {
-        clear(&store, Fold::into_a_new_segment())?;
+    let moved = move_all(&*files, &store);
+    if moved.as_ref().is_err_and(StoreError::is_lack_of_room) {
+        // What the last fold wrote goes again.
+        store.reopen()?;
     }
-    store.bring_together()?;
+    moved?;
     let after = Sizes::of(&*files, &store)?;
     store.close();
     Ok((before, after))
+}
+
+/// Moves what is to be moved.
+fn move_all(files: &dyn Files, store: &ChunkStore) -> Result<(), StoreError> {
+    let mut journal = Journal::open(files)?;
+    fold_all(store, &mut journal)?;
+    journal.empty()?;
+    clear(store, Fold::default())?;
+    if store.last_segment_is_half_dead()? {
+        clear(store, Fold::into_a_new_segment())?;
+    }
+    store.bring_together()
 }
 
 /// Moves what the journal holds to the store.

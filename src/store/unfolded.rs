@@ -34,6 +34,8 @@ pub(crate) struct Unfolded {
     pub stop: bool,
     /// Why the folder cannot fold for now. Folder writes, committer reads.
     pub stuck: Option<String>,
+    /// Writes are refused for lack of room: the folder shall make some. Committer writes, folder reads.
+    pub full: bool,
 }
 
 impl Unfolded {
@@ -53,9 +55,12 @@ impl Unfolded {
         Some(row)
     }
 
-    /// Forgets the rows that the folder has taken: they are in the store.
-    pub fn folded(&mut self) {
-        self.taken = Vec::new();
+    /// Forgets the rows up to `last`, which the folder has taken: they are in the store.
+    pub fn folded(&mut self, last: u64) {
+        self.taken.retain(|row| row.number > last);
+        if self.taken.is_empty() {
+            self.taken = Vec::new();
+        }
     }
 
     /// The rows past the store's `watermark`, in order.
@@ -121,6 +126,7 @@ mod tests {
             fold_interval: Duration::from_secs(1),
             removals_per_fold: 1,
             segment_bytes: 1 << 20,
+            reserve_bytes: 0,
             store_cache_bytes: 1 << 20,
             memory_bytes_max: 1 << 20,
         }

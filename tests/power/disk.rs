@@ -6,8 +6,9 @@
 //!
 //! Invariants: events are in the order in which they took effect; an event is noted before its caller goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -105,6 +106,8 @@ pub enum Event {
     Written(Arc<str>, u64, Arc<[u8]>),
     Resized(Arc<str>, u64),
     Synced(Arc<str>),
+    /// A sync failed: what was written before it stays in the cache, and is never written down.
+    NotSynced(Arc<str>),
     NamesSynced,
 }
 
@@ -119,6 +122,8 @@ pub enum Act {
     Create,
     Open,
     Remove,
+    /// Giving back parts of a file.
+    Punch,
     /// Making names durable.
     SyncNames,
     /// Listing them.
@@ -161,6 +166,8 @@ struct State {
     /// This life ends instead of this event.
     ends_at: Option<usize>,
     plan: Option<Plan>,
+    /// Of a disk that can be full.
+    room: Option<Room>,
     /// Everything that was tried, of disks that note it.
     tried: Option<Vec<Tried>>,
 }
@@ -202,7 +209,7 @@ impl Disk {
                         content.set_length(*length);
                     }
                 }
-                Event::Synced(_) | Event::NamesSynced => {}
+                Event::Synced(_) | Event::NotSynced(_) | Event::NamesSynced => {}
             }
         }
         let disk = Self::new(contents);
@@ -238,6 +245,17 @@ impl Disk {
             state: Arc::clone(&self.state),
             life: state.life,
         }
+    }
+
+    /// Leaves room for `bytes` bytes more than the files are long.
+    pub fn leave_room(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        let mut room = Room::boundless();
+        for (name, content) in &state.contents {
+            room.take(name, 0..content.length());
+        }
+        room.most = room.blocks() + bytes / BLOCK as u64;
+        state.room = Some(room);
     }
 
     /// Lets something fail from now on, or nothing any more.
@@ -330,6 +348,7 @@ impl Files for Disk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.whole(Act::Remove, name, |state| {
+            state.room.iter_mut().for_each(|room| room.leave(name, 0));
             let gone = state.contents.remove(name);
             let gone = gone.ok_or(io::ErrorKind::NotFound)?;
             state.removed.insert(Arc::from(name), gone);
@@ -351,11 +370,85 @@ impl Files for Disk {
         })
     }
 
+    fn punch(&self, name: &str, ranges: &[Range<u64>]) -> io::Result<()> {
+        self.whole(Act::Punch, name, |state| {
+            for range in ranges {
+                let content = state.contents.get_mut(name);
+                let content = content.ok_or(io::ErrorKind::NotFound)?;
+                let length = usize::try_from(range.end - range.start).expect("a small number");
+                let zeros: Arc<[u8]> = Arc::from(vec![0; length]);
+                content.write(range.start, &zeros);
+                let name: Arc<str> = Arc::from(name);
+                state
+                    .room
+                    .iter_mut()
+                    .for_each(|room| room.punch(&name, range));
+                state.trace.push(Event::Written(name, range.start, zeros));
+            }
+            Ok(())
+        })
+    }
+
     fn length(&self, name: &str) -> io::Result<u64> {
         self.whole(Act::Length, name, |state| {
             let content = state.contents.get(name);
             Ok(content.ok_or(io::ErrorKind::NotFound)?.length())
         })
+    }
+}
+
+/// The blocks that files take, and how many there are. A file that grows by its length alone takes none.
+#[derive(Debug)]
+struct Room {
+    taken: BTreeMap<Arc<str>, BTreeSet<u64>>,
+    most: u64,
+}
+
+impl Room {
+    fn boundless() -> Self {
+        Self {
+            taken: BTreeMap::new(),
+            most: u64::MAX,
+        }
+    }
+
+    fn blocks(&self) -> u64 {
+        self.taken.values().map(|blocks| blocks.len() as u64).sum()
+    }
+
+    /// Takes the blocks of `bytes`, all or none. Answers whether there was room.
+    fn take(&mut self, name: &Arc<str>, bytes: Range<u64>) -> bool {
+        let left = self.most - self.blocks();
+        let taken = self.taken.entry(Arc::clone(name)).or_default();
+        let blocks = bytes.start / BLOCK as u64..bytes.end.div_ceil(BLOCK as u64);
+        let fresh: Vec<u64> = blocks.filter(|block| !taken.contains(block)).collect();
+        let fits = fresh.len() as u64 <= left;
+        taken.extend(fresh.into_iter().filter(|_| fits));
+        fits
+    }
+
+    /// Follows what is done to a file. Answers whether there is room for it.
+    fn changes(&mut self, name: &Arc<str>, act: Act, at: u64, bytes: usize) -> bool {
+        match act {
+            Act::Write => return self.take(name, at..at + bytes as u64),
+            Act::Resize => self.leave(name, at),
+            _ => {}
+        }
+        true
+    }
+
+    /// Lets go of all behind `length`.
+    fn leave(&mut self, name: &str, length: u64) {
+        if let Some(taken) = self.taken.get_mut(name) {
+            drop(taken.split_off(&length.div_ceil(BLOCK as u64)));
+        }
+    }
+
+    fn punch(&mut self, name: &str, bytes: &Range<u64>) {
+        let blocks = bytes.start.div_ceil(BLOCK as u64)..bytes.end / BLOCK as u64;
+        if let Some(taken) = self.taken.get_mut(name) {
+            taken.retain(|block| !blocks.contains(block));
+        }
     }
 }
 
@@ -397,7 +490,7 @@ impl Handle {
     /// Does something to the file. What fails by plan is done by half, as `partly` says.
     fn with<T>(
         &self,
-        (what, at): (Act, u64),
+        (what, at, bytes): (Act, u64, usize),
         partly: impl FnOnce(&mut Content, &mut Vec<Event>),
         act: impl FnOnce(&mut Content, &mut Vec<Event>) -> io::Result<T>,
     ) -> io::Result<T> {
@@ -413,6 +506,11 @@ impl Handle {
                 }
                 return Err(error);
             }
+            if let Some(room) = &mut state.room
+                && !room.changes(&self.name, what, at, bytes)
+            {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             act(content, &mut state.trace)
         })
     }
@@ -421,12 +519,12 @@ impl Handle {
 impl StorageBackend for Handle {
     fn len(&self) -> io::Result<u64> {
         let length = |content: &mut Content, _: &mut Vec<Event>| Ok(content.length());
-        self.with((Act::Read, 0), |_, _| {}, length)
+        self.with((Act::Read, 0, 0), |_, _| {}, length)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let read = |content: &mut Content, _: &mut Vec<Event>| content.read(offset, out);
-        self.with((Act::Read, offset), |_, _| {}, read)
+        self.with((Act::Read, offset, 0), |_, _| {}, read)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -435,7 +533,7 @@ impl StorageBackend for Handle {
             trace.push(Event::Resized(Arc::clone(&self.name), len));
             Ok(())
         };
-        self.with((Act::Resize, 0), |_, _| {}, resize)
+        self.with((Act::Resize, len, 0), |_, _| {}, resize)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -443,7 +541,10 @@ impl StorageBackend for Handle {
             trace.push(Event::Synced(Arc::clone(&self.name)));
             Ok(())
         };
-        self.with((Act::Sync, 0), |_, _| {}, sync)
+        let not_synced = |_: &mut Content, trace: &mut Vec<Event>| {
+            trace.push(Event::NotSynced(Arc::clone(&self.name)));
+        };
+        self.with((Act::Sync, 0, 0), not_synced, sync)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -455,7 +556,7 @@ impl StorageBackend for Handle {
         // All but the end, so that what is left of a frame may be all of it that counts.
         let most = data.len() - data.len().min(64);
         self.with(
-            (Act::Write, offset),
+            (Act::Write, offset, data.len()),
             |content, trace| write(&data[..most], content, trace),
             |content, trace| {
                 write(data, content, trace);

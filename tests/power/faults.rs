@@ -128,6 +128,38 @@ fn a_failed_sync_or_write_refuses_writes_for_good_and_confirms_nothing() {
 }
 
 #[test]
+fn a_sync_that_finds_no_room_is_no_lack_of_room() {
+    let mut met = 0;
+    for seed in 0..60_usize {
+        let files = ["store", "chunks", "journal"][seed % 3];
+        runtime().block_on(async {
+            let mut run = Run::new(seed as u64).await;
+            run.load(20).await;
+            let begin = run.disk.now();
+            run.disk.plan(Some(Plan {
+                act: Some(Act::Sync),
+                files,
+                after: seed / 3 % 5,
+                error: ErrorKind::StorageFull,
+                lasts: false,
+            }));
+            // What is in the system's memory must not be gone on with: it need not be on the disk, and is lost with the power.
+            match run.until_fault(120).await {
+                None => {}
+                Some(Fault::StoreFaulted { .. }) => met += 1,
+                Some(other) => panic!("seed {seed}: {other}"),
+            }
+            run.compare().await;
+            for round in 0..4 {
+                run.cut(begin, (seed * 4 + round) as u64).await;
+            }
+            run.close().await;
+        });
+    }
+    assert!(met > 20, "only {met} failures were met");
+}
+
+#[test]
 fn a_failed_read_fails_one_request_and_no_other() {
     let (mut met, mut told) = (0, 0);
     for seed in 0..30_usize {

@@ -22,6 +22,9 @@ const ROUNDS: u64 = 14;
 
 pub const BEGIN: Timestamp = Timestamp(1_700_000_000_000_000);
 
+/// Small, for the sake of what traces take in memory.
+const RESERVE_BYTES: u64 = 256 << 10;
+
 /// How the broker of a history is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
@@ -74,6 +77,7 @@ impl Setup {
         options.commit_bytes_max = self.commit_bytes_max;
         options.store_cache_bytes = self.store_cache_bytes;
         options.segment_bytes = self.segment_bytes;
+        options.reserve_bytes = RESERVE_BYTES;
         let opened = Broker::open(options).await;
         opened.map_err(|error| format!("it does not open: {error}"))
     }

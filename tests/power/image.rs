@@ -86,6 +86,7 @@ impl<'a> Film<'a> {
             Event::Written(name, ..)
             | Event::Resized(name, _)
             | Event::Synced(name)
+            | Event::NotSynced(name)
             | Event::Removed(name) => name,
         };
         let mut files = self.files.iter_mut();
@@ -93,6 +94,8 @@ impl<'a> Film<'a> {
         let file = file.expect("it was created");
         if matches!(event, Event::Removed(_)) {
             file.removed = true;
+        } else if matches!(event, Event::NotSynced(_)) {
+            file.pending.clear();
         } else if matches!(event, Event::Synced(_)) {
             for event in file.pending.drain(..) {
                 whole(&mut file.durable, &event);
@@ -176,6 +179,10 @@ fn apply(content: &mut Content, event: &Event, mut keep: impl FnMut(u64) -> bool
                 sector += 1;
             }
         }
-        Event::Created(_) | Event::Removed(_) | Event::Synced(_) | Event::NamesSynced => {}
+        Event::Created(_)
+        | Event::Removed(_)
+        | Event::Synced(_)
+        | Event::NotSynced(_)
+        | Event::NamesSynced => {}
     }
 }

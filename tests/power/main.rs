@@ -29,6 +29,7 @@ mod load;
 mod model;
 mod opening;
 mod rewinds;
+mod room;
 mod run;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,7 @@
 //! Records as readers get them: the chunks of a stream by offset or by time, decoded into runs.
 //!
-//! A reader may meet a segment that has just been removed, since compaction moved its chunks: it looks them up again. What is damaged
+//! A reader may meet a segment that has just been removed, since compaction moved its chunks, or a chunk that is dead and was given back
+//! on a full disk: it looks them up again. What is damaged
 //! is an error with stream and offset, never left out.
 
 use bytes::Bytes;
@@ -30,12 +31,15 @@ impl ChunkStore {
     ) -> Result<T, StoreError> {
         let mut tries_left = READ_TRIES;
         loop {
+            let given_back = self.segments.given_back();
             let transaction = self.begin_read()?;
             let chunks = transaction.open_table(CHUNKS).map_err(failed)?;
             tries_left -= 1;
             match survived(|| read(&chunks)) {
                 Err(StoreError::SegmentGone { .. }) if tries_left > 0 => {}
                 Err(error) if error.is_stale_handle() && tries_left > 0 => {}
+                // What was read may be zeros where a dead chunk was.
+                _ if self.segments.given_back() != given_back && tries_left > 0 => {}
                 outcome => return outcome,
             }
         }

@@ -9,6 +9,7 @@
 //! on, and readers may go from frame to frame.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::frame::BLOCK_BYTES;
 
@@ -100,6 +101,25 @@ impl Ring {
         });
     }
 
+    /// What holds no live frame, in order.
+    pub fn free(&self) -> Vec<Range<u64>> {
+        let mut live: Vec<_> = self
+            .live
+            .iter()
+            .map(|frame| frame.start..frame.end)
+            .collect();
+        live.sort_unstable_by_key(|frame| frame.start);
+        let mut from = FRONT;
+        let mut free = Vec::new();
+        for frame in live.into_iter().chain([self.end..self.end]) {
+            if from < frame.start {
+                free.push(from..frame.start);
+            }
+            from = from.max(frame.end);
+        }
+        free
+    }
+
     /// Length of the file.
     pub fn end(&self) -> u64 {
         self.end
@@ -144,6 +164,17 @@ mod tests {
                 let start = ring.place(bytes);
                 let end = start + bytes;
                 prop_assert!(start >= FRONT);
+                let free = ring.free();
+                let mut bounds = free.iter().flat_map(|free| [free.start, free.end]);
+                prop_assert!(bounds.all(|at| at >= FRONT && at <= ring.end()));
+                let (mut free_bytes, mut live_bytes) = (0, 0);
+                free.iter().for_each(|free| free_bytes += free.end - free.start);
+                live.iter().for_each(|frame| live_bytes += frame.2 - frame.1);
+                prop_assert_eq!(FRONT + free_bytes + live_bytes, ring.end());
+                for (row, from, to) in &live {
+                    let apart = free.iter().all(|free| free.end <= *from || free.start >= *to);
+                    prop_assert!(apart, "row {row} is taken for free");
+                }
                 for (row, from, to) in &live {
                     prop_assert!(end <= *from || start >= *to, "row {row} is written over");
                 }
