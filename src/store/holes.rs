@@ -49,7 +49,7 @@ impl Holes {
                     return Ok(());
                 }
                 Err(error) => {
-                    tracing::warn!(segment = number, %error, "dead chunks keep their room")
+                    tracing::warn!(segment = number, %error, "dead chunks keep their room");
                 }
             }
             self.dead.insert(number, dead);

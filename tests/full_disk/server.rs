@@ -105,17 +105,18 @@ impl Server {
         let record = vec![b'x'; RECORD_BYTES];
         let deadline = Instant::now() + PATIENCE;
         let mut confirmed = [0; N];
-        for at in (0..N).cycle() {
-            let appended = self.ask("POST", streams[at], &record);
-            if appended.0 / 100 != 2 {
-                assert_eq!(appended.0, 507, "{}", appended.1);
-                assert!(appended.1.contains("STORE_FULL"), "{}", appended.1);
-                break;
+        loop {
+            for (stream, count) in streams.iter().zip(&mut confirmed) {
+                let appended = self.ask("POST", stream, &record);
+                if appended.0 / 100 != 2 {
+                    assert_eq!(appended.0, 507, "{}", appended.1);
+                    assert!(appended.1.contains("STORE_FULL"), "{}", appended.1);
+                    return confirmed;
+                }
+                *count += 1;
             }
-            confirmed[at] += 1;
             assert!(Instant::now() < deadline, "{confirmed:?}, and no limit");
         }
-        confirmed
     }
 
     /// Appends `count` records, for which there is room.

@@ -18,6 +18,9 @@ const SOON: Duration = Duration::from_secs(10);
 /// A broker that has been full for so long has moved what it could.
 const FOR_GOOD: Duration = Duration::from_millis(1500);
 
+/// All stays in the journal until the volume is full.
+const LATE: [&str; 4] = ["--fold-bytes", "16MiB", "--hot-tail-bytes-max", "64MiB"];
+
 const BROKER: &str = env!("CARGO_BIN_EXE_streamkeeper");
 
 struct Volume {
@@ -183,9 +186,7 @@ fn filled_by_its_own_streams_it_is_freed_by_deleting_one() {
 #[test]
 fn filled_before_anything_was_folded_it_is_freed_all_the_same() {
     let volume = Volume::new();
-    // All stays in the journal until the volume is full.
-    let late = ["--fold-bytes", "16MiB", "--hot-tail-bytes-max", "64MiB"];
-    let server = Server::start_with(volume.broker(), &volume.data(), &late);
+    let server = Server::start_with(volume.broker(), &volume.data(), &LATE);
     let [gone, stays] = ["/v1/stream/gone", "/v1/stream/stays"];
     server.create(gone);
     server.create(stays);
@@ -236,11 +237,12 @@ fn killed_while_it_is_full_it_starts_and_is_freed_by_deleting() {
 #[test]
 fn tools_on_a_full_volume_say_so_and_harm_nothing() {
     let volume = Volume::new();
-    let server = volume.serve();
+    let server = Server::start_with(volume.broker(), &volume.data(), &LATE);
     let [first, second] = ["/v1/stream/first", "/v1/stream/second"];
     server.create(first);
     server.create(second);
-    let [one, two] = fill(&server, [first, second]);
+    let [one, two] = server.fill([first, second]);
+    // At once: what fills the journal is not folded yet, and compacting has to.
     drop(server);
     // To the last byte: not even the tools' own writes find room.
     let filled = fs::write(volume.seen().join("strange"), vec![b's'; VOLUME_BYTES]);

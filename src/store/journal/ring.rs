@@ -111,7 +111,7 @@ impl Ring {
         live.sort_unstable_by_key(|frame| frame.start);
         let mut from = FRONT;
         let mut free = Vec::new();
-        for frame in live.into_iter().chain([self.end..self.end]) {
+        for frame in live.into_iter().chain(std::iter::once(self.end..self.end)) {
             if from < frame.start {
                 free.push(from..frame.start);
             }
@@ -167,9 +167,8 @@ mod tests {
                 let free = ring.free();
                 let mut bounds = free.iter().flat_map(|free| [free.start, free.end]);
                 prop_assert!(bounds.all(|at| at >= FRONT && at <= ring.end()));
-                let (mut free_bytes, mut live_bytes) = (0, 0);
-                free.iter().for_each(|free| free_bytes += free.end - free.start);
-                live.iter().for_each(|frame| live_bytes += frame.2 - frame.1);
+                let free_bytes: u64 = free.iter().map(|free| free.end - free.start).sum();
+                let live_bytes: u64 = live.iter().map(|frame| frame.2 - frame.1).sum();
                 prop_assert_eq!(FRONT + free_bytes + live_bytes, ring.end());
                 for (row, from, to) in &live {
                     let apart = free.iter().all(|free| free.end <= *from || free.start >= *to);
