@@ -13,14 +13,13 @@ const FOLDED: Duration = Duration::from_secs(4);
 
 /// What a broker leaves that was killed after it confirmed five appends, of which the last is 10 kB: all in its journal.
 fn killed() -> TempDir {
-    for _ in 0..10 {
+    let attempt = |_| {
         let begun = Instant::now();
         let directory = append_and_kill();
-        if begun.elapsed() < FOLDED {
-            return directory;
-        }
-    }
-    panic!("five appends take too long");
+        (begun.elapsed() < FOLDED).then_some(directory)
+    };
+    let killed = (0..10).find_map(attempt);
+    killed.expect("five appends take no time")
 }
 
 fn append_and_kill() -> TempDir {

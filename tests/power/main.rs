@@ -11,6 +11,7 @@
 
 #![expect(
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test helper fails as a test does"
 )]
 
