@@ -9,7 +9,7 @@
 //!
 //! Invariants:
 //! - One commit is under way at a time, and the next one begins only when it is synced. So at most the last frame is torn, and
-//!   it was not confirmed: it is taken for absent, and told ([`ending`]). A damaged frame with others behind it is an error, never skipped.
+//!   it was not confirmed: it is taken for absent, and told (`ending`). A damaged frame with others behind it is an error, never skipped.
 //! - Rows up to the store's watermark are dead, and their blocks are used again; rows past it are replayed.
 
 mod ending;

@@ -75,7 +75,7 @@ pub struct Drained {
 pub enum QueueKind {
     /// Next to nothing, as many times before: somebody appends little, and waits for each.
     Light,
-    /// At most [`SHORT_QUEUE_BYTES`].
+    /// At most 64 KiB.
     Short,
     /// More.
     Long,
