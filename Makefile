@@ -1,6 +1,6 @@
 # Developer commands. `make` alone lists them. Each is a plain cargo command underneath.
 
-.PHONY: help test lint doc deny bench instructions figures peers fuzz soak ci
+.PHONY: help test lint doc deny bench instructions figures peers fuzz soak planted ci
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/'
@@ -41,5 +41,8 @@ fuzz: ## fuzz sessions, HTTP and mangled files for a minute each (SECONDS=n); fr
 
 soak: ## histories over crashes and broken connections, checked, for ten minutes (SECONDS=n, STREAMKEEPER_SEED=n)
 	STREAMKEEPER_SOAK=$(or $(SECONDS),600) cargo test --test histories every -- --nocapture
+
+planted: ## plant each bug of tests/planted and expect a test to fail (a build and a run each)
+	tests/planted/run.sh $(ARGS)
 
 ci: lint doc deny test ## what decides whether a change lands

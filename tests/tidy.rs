@@ -201,3 +201,38 @@ fn files_stay_under_six_hundred_lines_of_code() {
         }
     }
 }
+
+/// `make planted` builds and runs them; here it is seen that they still fit the code, so that this can be done at any time.
+#[test]
+fn every_planted_bug_still_applies_and_has_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let planted = root.join("tests/planted");
+    let list = fs::read_to_string(planted.join("list")).expect("the list is there");
+    let listed = list.lines().filter(|line| !line.starts_with('#'));
+    let mut listed: Vec<&str> = listed
+        .map(|line| line.split_once(' ').expect("a name and a test").0)
+        .collect();
+    listed.sort_unstable();
+    let patches = fs::read_dir(&planted).expect("the directory is there");
+    let mut patches: Vec<PathBuf> = patches
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "patch")
+        })
+        .collect();
+    patches.sort();
+    let names = patches.iter().filter_map(|path| path.file_stem()?.to_str());
+    assert_eq!(names.collect::<Vec<_>>(), listed, "patches and their list");
+    assert!(listed.len() >= 5, "{listed:?}");
+    for patch in &patches {
+        let check = std::process::Command::new("git")
+            .args(["apply", "--check"])
+            .arg(patch)
+            .current_dir(root)
+            .output()
+            .expect("git is needed to see whether planted bugs still apply");
+        let said = String::from_utf8_lossy(&check.stderr);
+        assert!(check.status.success(), "{}: {said}", patch.display());
+    }
+}

@@ -39,7 +39,7 @@ use super::facts::{FACTS, Facts};
 use super::files::{Files, Opened};
 use super::journal;
 use super::segments::{Segments, StoredPlace};
-use crate::rules::StreamState;
+use crate::rules::{ProducerState, StreamState};
 use crate::types::{StreamId, StreamName, Timestamp};
 
 /// File name within the data directory.
@@ -421,7 +421,7 @@ fn load(read: &ReadTransaction, name: &str) -> Result<Option<StreamState>, Store
     let producers = read.open_table(PRODUCERS).map_err(failed)?;
     for row in producers.range((id, "")..(id + 1, "")).map_err(failed)? {
         let (key, value) = row.map_err(failed)?;
-        let producer = codec::decode_producer(value.value()).map_err(corrupt)?;
+        let producer = decode_producer(value.value())?;
         entry.state.producers.advance(key.value().1, producer);
     }
     Ok(Some(entry.state))
@@ -449,6 +449,11 @@ fn open_database(
 
 fn corrupt(source: codec::CodecError) -> StoreError {
     StoreError::Corrupt { file: FILE, source }
+}
+
+/// A row of a producer.
+pub(super) fn decode_producer(row: &[u8]) -> Result<ProducerState, StoreError> {
+    codec::decode_producer(row).map_err(corrupt)
 }
 
 /// A stream's row, without its producers.

@@ -127,6 +127,30 @@ async fn a_damaged_store_is_not_backed_up() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_producer_is_not_backed_up() {
+    let killed = Killed::new().await;
+    let store = redb::Database::open(killed.file("store.redb")).expect("it opens");
+    let write = store.begin_write().expect("it begins");
+    {
+        let producers = redb::TableDefinition::<(u64, &str), &[u8]>::new("producers");
+        let mut producers = write.open_table(producers).expect("it is there");
+        let key = (1, "writer");
+        let mut row = producers
+            .get(key)
+            .expect("read")
+            .expect("there")
+            .value()
+            .to_vec();
+        *row.get_mut(9).expect("within") ^= 1;
+        producers.insert(key, &row[..]).expect("inserted");
+    }
+    write.commit().expect("written");
+    drop(store);
+    let refused = on(killed.path(), &["backup"]).ends_with(2);
+    assert!(refused.stderr.contains("checksum"), "{}", refused.stderr);
+}
+
 /// Everything that is in the store goes away while the backup waits to be written: it is in the backup all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_stay_until_the_backup_that_needs_them_is_written() {

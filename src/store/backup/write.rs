@@ -2,7 +2,9 @@
 
 use redb::ReadableTable;
 
-use super::super::chunks::{CHUNKS, DUE, PRODUCERS, STREAMS, UNTRIMMED, decode, failed};
+use super::super::chunks::{
+    CHUNKS, DUE, PRODUCERS, STREAMS, UNTRIMMED, decode, decode_producer, failed,
+};
 use super::super::error::StoreError;
 use super::super::snapshot::Snapshot;
 use super::format::{BackupError, Counts, FrameWriter, Kind};
@@ -55,6 +57,7 @@ fn producers(snapshot: &Snapshot<'_>, to: &mut FrameWriter<'_>) -> Result<(), Ba
         let (key, state) = row.map_err(failed)?;
         let (id, name) = key.value();
         if owner.is_there(id)? {
+            decode_producer(state.value())?;
             let length = u32::try_from(name.len()).unwrap_or(u32::MAX).to_be_bytes();
             let parts = [
                 &id.to_be_bytes()[..],
