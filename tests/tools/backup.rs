@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use redb::ReadableTable as _;
 use streamkeeper::broker::Broker;
 use streamkeeper::metrics::Metrics;
 use streamkeeper::storage::Storage;
