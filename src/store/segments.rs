@@ -501,6 +501,24 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_with_any_byte_changed_is_not_read() {
+        let place = tempfile::tempdir().unwrap();
+        let segments = Segments::new(Arc::new(Directory::new(place.path())), 1 << 26);
+        let mut writer = segments.write_from(1, 0, Syncs::AtTheEnd).unwrap();
+        let lies = writer.append((1, 0), &[7; 300]).unwrap();
+        writer.finish().unwrap();
+        let file = place.path().join(name(1));
+        let good = std::fs::read(&file).unwrap();
+        assert_eq!(segments.read((1, 0), lies).unwrap(), [7; 300][..]);
+        for at in CHUNK_HEADER_BYTES..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(&file, bad).unwrap();
+            assert!(segments.read((1, 0), lies).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
     fn a_fold_is_synced_once_or_as_it_goes() {
         assert_eq!(synced(Syncs::AtTheEnd, 20), 1);
         // Six chunks fill a piece.

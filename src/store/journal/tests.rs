@@ -278,3 +278,14 @@ fn a_commit_that_was_left_out_once_is_told_no_more_when_its_rows_are_there_anew(
     assert_eq!(run.left_out(2), None, "nor when they are folded");
     drop(run.open(0));
 }
+
+#[test]
+fn rows_that_are_not_folded_are_not_written_over_when_the_end_of_the_file_is_reached() {
+    let mut run = Run::new();
+    let mut journal = run.open(0);
+    for fill in 0..80 {
+        run.commit(&mut journal, &[row(40_000, fill)], 0);
+    }
+    drop(journal);
+    drop(run.open(0));
+}
