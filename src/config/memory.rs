@@ -1,7 +1,8 @@
 //! One ceiling for the memory of the process, divided among the bounds that are not set themselves.
 //!
 //! What remains of the ceiling after the process itself and its connections goes to the bounds, in 32nds. Together
-//! they never take more, whatever clients do; a bound that is set explicitly stays as it is said, and what is said must fit.
+//! they never take more, whatever clients do; a bound that is set explicitly stays as it is said, and what is said must fit. Not among
+//! them: idle subscriptions, of about 1 KiB each.
 
 use super::layers::Resolver;
 use super::{ByteCount, Config, MIB};
