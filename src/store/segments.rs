@@ -46,6 +46,10 @@ pub const CHUNK_HEADER_BYTES: usize = 24;
 /// Bytes handed to a file at a time.
 const WRITE_BYTES: usize = 512 << 10;
 
+/// Bytes of a dead segment given back at a time: a file system that passes discards on to the disk keeps it busy for 12 ms with a
+/// whole segment, and commits wait behind that.
+const GIVEN_BACK_BYTES: u64 = 1 << 20;
+
 /// How long holders of pins are waited for.
 const VOID_WAIT: Duration = Duration::from_secs(2);
 
@@ -236,11 +240,30 @@ impl Segments {
         }
         drop(pins);
         for number in dead {
+            self.given_back.fetch_add(1, Ordering::AcqRel);
             self.open.lock().remove(number);
-            match self.files.remove(&name(*number)) {
+            let name = name(*number);
+            if let Err(error) = self.shrink(&name) {
+                tracing::debug!(%error, segment = number, "it goes in one piece");
+            }
+            match self.files.remove(&name) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Gives back all but the first piece of a dead segment, from its end on.
+    fn shrink(&self, name: &str) -> io::Result<()> {
+        let mut end = self.files.length(name)?;
+        if end <= GIVEN_BACK_BYTES {
+            return Ok(());
+        }
+        let file = self.files.create(name)?;
+        while end > GIVEN_BACK_BYTES {
+            end -= GIVEN_BACK_BYTES;
+            file.set_len(end)?;
         }
         Ok(())
     }
@@ -262,7 +285,7 @@ impl Segments {
         self.remove(&unknown)
     }
 
-    /// Changes before dead chunks are given back: whoever read one before may have read zeros.
+    /// Changes before dead chunks are given back: whoever read one before may have read zeros, or found the end of the file before it.
     pub(super) fn given_back(&self) -> u64 {
         self.given_back.load(Ordering::Acquire)
     }
