@@ -354,6 +354,7 @@ impl Committer {
                 ..Row::new(number, bytes.clone())
             });
         }
+        unfolded.beside_light = self.pace.is_beside_light(Instant::now());
         self.shared
             .metrics
             .hot_tail_bytes

@@ -311,10 +311,10 @@ impl Folder {
         Ok(())
     }
 
-    /// Commits go before a fold, unless the next one is due already: then they would soon wait for it.
+    /// Commits go before a fold, unless the next one is due already: then they would soon wait for it. Those of light queues would not.
     fn syncs(&self) -> Syncs {
-        let behind = self.shared.unfolded.lock().wants_fold(&self.shared.options);
-        if behind {
+        let unfolded = self.shared.unfolded.lock();
+        if unfolded.wants_fold(&self.shared.options) && !unfolded.beside_light {
             Syncs::AtTheEnd
         } else {
             Syncs::AsItGoes

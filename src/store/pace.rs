@@ -36,10 +36,14 @@ impl Pace {
 
     /// The commit that began at `begun` ends `now`.
     pub fn end(&mut self, begun: Instant, now: Instant) {
-        let light = self.light_seen.is_some_and(|at| now < at + REMEMBERED);
-        if self.has_long && light {
+        if self.has_long && self.is_beside_light(now) {
             self.until = Some(now + (now - begun).min(PAUSE_MAX));
         }
+    }
+
+    /// A light queue was seen a moment ago.
+    pub fn is_beside_light(&self, now: Instant) -> bool {
+        self.light_seen.is_some_and(|at| now < at + REMEMBERED)
     }
 
     /// For how long yet long queues are left out.
