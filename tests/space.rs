@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use streamkeeper::broker::{Broker, BrokerOptions};
 use streamkeeper::storage::{ReadLimits, Storage};
 use streamkeeper::types::{
@@ -24,6 +25,11 @@ async fn open(directory: &Path) -> Broker {
 
 fn name(index: usize) -> StreamName {
     StreamName::new(&format!("stream/{index}")).expect("a valid name")
+}
+
+/// Of a stream of which nothing but the name takes room.
+fn long(index: usize) -> StreamName {
+    StreamName::new(&format!("{}/{index}", "long".repeat(40))).expect("a valid name")
 }
 
 fn record(stream: usize, offset: usize) -> Bytes {
@@ -63,14 +69,26 @@ async fn check(broker: &Broker, stream: usize, end: usize) -> usize {
     }
 }
 
-/// Bytes of all segment files.
-fn segment_bytes(directory: &Path) -> u64 {
+/// Bytes of all files whose names end like this.
+fn file_bytes(directory: &Path, end: &str) -> u64 {
     let files = std::fs::read_dir(directory).expect("the data directory");
     let files = files.filter_map(Result::ok);
     files
-        .filter(|file| file.file_name().to_string_lossy().ends_with(".seg"))
+        .filter(|file| file.file_name().to_string_lossy().ends_with(end))
         .filter_map(|file| Some(file.metadata().ok()?.len()))
         .sum()
+}
+
+fn segment_bytes(directory: &Path) -> u64 {
+    file_bytes(directory, ".seg")
+}
+
+async fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Twice what is alive, and what is being written.
@@ -80,12 +98,8 @@ fn bound(live_records: usize) -> u64 {
 }
 
 async fn shrinks_to(directory: &Path, bytes: u64) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while segment_bytes(directory) > bytes {
-        let left = segment_bytes(directory);
-        assert!(Instant::now() < deadline, "{left} bytes, not {bytes}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let what = format!("segments of {bytes} bytes");
+    wait_until(&what, || segment_bytes(directory) <= bytes).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,11 +119,8 @@ async fn the_space_of_deleted_streams_comes_back_and_the_others_stay_whole() {
         }
     }
     let all = STREAMS * RECORDS * RECORD_BYTES;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while segment_bytes(directory.path()) < u64::try_from(all).expect("small") {
-        assert!(Instant::now() < deadline, "not everything is folded");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let all = u64::try_from(all).expect("small");
+    wait_until("all is folded", || segment_bytes(directory.path()) >= all).await;
     for stream in 2..STREAMS {
         broker.delete(&name(stream)).await.expect("deleted");
     }
@@ -123,6 +134,45 @@ async fn the_space_of_deleted_streams_comes_back_and_the_others_stay_whole() {
     for stream in 0..2 {
         assert_eq!(check(&broker, stream, RECORDS).await, RECORDS);
     }
+    broker.close_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_room_of_many_deleted_streams_comes_back_in_redbs_file_too() {
+    const STREAMS: usize = 12_000;
+    const KEPT: usize = STREAMS / 10;
+    let directory = tempfile::tempdir().expect("a directory");
+    let store_bytes = || file_bytes(directory.path(), "store.redb");
+    let broker = open(directory.path()).await;
+    let created = broker.create(&name(0), CreateOptions::default()).await;
+    assert!(created.is_ok(), "{created:?}");
+    append(&broker, 0, 0).await;
+    let create = |index| {
+        let broker = broker.clone();
+        async move {
+            let name = long(index);
+            let created = broker.create(&name, CreateOptions::default()).await;
+            assert!(created.is_ok(), "{created:?}");
+        }
+    };
+    join_all((0..STREAMS).map(create)).await;
+    wait_until("all is folded", || store_bytes() >= 4 << 20).await;
+    let before = store_bytes();
+
+    let delete = |index| {
+        let broker = broker.clone();
+        async move { broker.delete(&long(index)).await.expect("deleted") }
+    };
+    join_all((KEPT..STREAMS).map(delete)).await;
+    wait_until("most came back", || store_bytes() <= before / 3).await;
+    append(&broker, 0, 1).await;
+    assert_eq!(check(&broker, 0, 2).await, 2);
+    broker.close_all().await;
+    drop(broker);
+    let broker = open(directory.path()).await;
+    assert_eq!(check(&broker, 0, 2).await, 2);
+    let listed = broker.list("long", None, STREAMS).await.expect("a list");
+    assert_eq!(listed.streams.len(), KEPT);
     broker.close_all().await;
 }
 

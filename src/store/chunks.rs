@@ -22,11 +22,11 @@ mod reading;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use redb::{
-    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable,
+    Builder, CompactionError, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable,
     TableDefinition, WriteTransaction,
 };
 
@@ -67,6 +67,15 @@ const READ_TRIES: usize = 8;
 
 /// How long a reader leaves it to a fold under way to open the file again.
 const HEALING: Duration = Duration::from_millis(20);
+
+/// A smaller redb file is not looked at for room that it does not need.
+const SPARSE_BYTES: u64 = 4 << 20;
+
+/// How long readers may take to come to an end before the file is brought together.
+const READERS_WAIT: Duration = Duration::from_millis(100);
+
+/// How often that is looked at.
+const READERS_LOOK: Duration = Duration::from_millis(1);
 
 pub(super) fn failed<E: Into<redb::Error>>(error: E) -> StoreError {
     StoreError::redb(FILE)(error.into())
@@ -208,16 +217,43 @@ impl ChunkStore {
         Ok(account.is_some_and(|(bytes, dead)| dead > 0 && dead >= bytes.div_ceil(2)))
     }
 
-    /// Has redb bring the pages of its file together, and give back the rest. Nobody may be reading.
-    pub(super) fn bring_together(&self) -> Result<(), StoreError> {
-        match &mut *self.handle.write() {
-            Handle::Open(database) => {
-                while database.compact().map_err(failed)? {}
-                Ok(())
-            }
-            Handle::Failed => Err(StoreError::Reopening),
-            Handle::Closed => Err(StoreError::Closed),
+    /// Whether less than half of the redb file holds anything. Goes through all of it, unless it is small.
+    pub(super) fn is_half_empty(&self) -> Result<bool, StoreError> {
+        let io = |source| StoreError::Io { file: FILE, source };
+        let length = self.files.length(FILE).map_err(io)?;
+        if length < SPARSE_BYTES {
+            return Ok(false);
         }
+        let write = self.begin_write()?;
+        let stats = write.stats().map_err(failed)?;
+        write.abort().map_err(failed)?;
+        Ok(stats.allocated_pages() * stats.page_size() as u64 <= length / 2)
+    }
+
+    /// Has redb bring the pages of its file together, and give back the rest. Readers wait meanwhile. False if those that there were did
+    /// not come to an end.
+    pub(super) fn bring_together(&self) -> Result<bool, StoreError> {
+        let _writing = self.writing.lock();
+        self.durable()?;
+        let until = Instant::now() + READERS_WAIT;
+        match &mut *self.handle.write() {
+            Handle::Open(database) => loop {
+                match database.compact() {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(CompactionError::TransactionInProgress) if Instant::now() < until => {
+                        std::thread::sleep(READERS_LOOK);
+                    }
+                    Err(CompactionError::TransactionInProgress) => return Ok(false),
+                    Err(error) => return Err(failed(error)),
+                }
+            },
+            Handle::Failed => return Err(StoreError::Reopening),
+            Handle::Closed => return Err(StoreError::Closed),
+        }
+        // What redb committed now would have to be walked after a crash.
+        self.begin_write()?.commit().map_err(failed)?;
+        Ok(true)
     }
 
     /// Has redb compare every page with its checksum. False if some do not match; the file is then of no more use.

@@ -113,6 +113,8 @@ impl Committer {
             return Allowance::ALL;
         }
         let mut allowance = shared.unfolded.lock().allowance(&shared.options);
+        let bytes_max = self.pace.commit_bytes_max(Instant::now());
+        allowance.bytes_max = allowance.bytes_max.min(bytes_max);
         if stopping {
             allowance.queue_bytes_max = usize::MAX;
         }

@@ -48,14 +48,6 @@ pub(super) struct Fold {
 }
 
 impl Fold {
-    /// An empty one whose segment becomes the last one, so that the one before it can be emptied.
-    pub fn into_a_new_segment() -> Self {
-        Self {
-            begins_segment: true,
-            ..Self::default()
-        }
-    }
-
     /// One that makes its chunks durable by and by if `syncs` says so.
     pub fn synced(syncs: Syncs) -> Self {
         Self {
@@ -68,6 +60,14 @@ impl Fold {
     pub fn moving_nothing(self, moves_nothing: bool) -> Self {
         Self {
             moves_nothing,
+            ..self
+        }
+    }
+
+    /// The same, but one whose segment becomes the last one, if `begins_segment`: so the one before it can be emptied.
+    pub fn beginning_segment(self, begins_segment: bool) -> Self {
+        Self {
+            begins_segment,
             ..self
         }
     }

@@ -24,6 +24,7 @@ use super::holes::Holes;
 use super::journal::Row;
 use super::segments::Syncs;
 use super::shared::Shared;
+use super::slack::Slack;
 use crate::types::StreamName;
 
 /// Between folds that do nothing but remove: writers come first.
@@ -59,6 +60,9 @@ pub(super) struct Folder {
     /// Until when nothing is moved.
     rests: Option<Instant>,
     holes: Holes,
+    slack: Slack,
+    /// The next fold begins a new segment.
+    begins_segment: bool,
 }
 
 impl Folder {
@@ -70,6 +74,8 @@ impl Folder {
             compaction: Compaction::default(),
             rests: None,
             holes: Holes::default(),
+            slack: Slack::default(),
+            begins_segment: false,
         }
     }
 
@@ -90,6 +96,9 @@ impl Folder {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => return shared.fault(&error),
+            }
+            if let Err(error) = self.give_back_slack(chunks) {
+                return shared.fault(&error);
             }
             shared.measure_files();
             shared
@@ -226,6 +235,23 @@ impl Folder {
         now < until
     }
 
+    /// Gives back what the files do not need, if there is room to do it.
+    fn give_back_slack(&mut self, chunks: &ChunkStore) -> Result<(), StoreError> {
+        if self.rests() || self.shared.is_stopping() {
+            return Ok(());
+        }
+        match self.slack.give_back(chunks, self.leftovers) {
+            Ok(begins_segment) => self.begins_segment = begins_segment,
+            Err(error) if error.is_lack_of_room() || error.is_stale_handle() => {
+                tracing::warn!(%error, "the store keeps room that it does not need");
+                self.rests = Some(Instant::now() + COMPACTION_PAUSE);
+            }
+            Err(error) => return Err(error),
+        }
+        self.leftovers |= self.begins_segment;
+        Ok(())
+    }
+
     /// While writes are refused for lack of room: gives back what this fold made dead, here and in the journal.
     fn give_back(&mut self, chunks: &ChunkStore) -> Result<(), StoreError> {
         if !self.shared.unfolded.lock().full {
@@ -287,7 +313,9 @@ impl Folder {
         let rests = self.rests();
         if !rows.is_empty() || self.leftovers {
             let begun = Instant::now();
-            let mut fold = Fold::synced(self.syncs()).moving_nothing(rests);
+            let mut fold = Fold::synced(self.syncs())
+                .moving_nothing(rests)
+                .beginning_segment(self.begins_segment);
             for row in rows {
                 fold.add(row)?;
                 folded.bytes += row.bytes_in_memory();
@@ -296,6 +324,7 @@ impl Folder {
             let removals_max = self.shared.options.removals_per_fold;
             let written = fold.write(chunks, removals_max, self.compaction.clone())?;
             folded.streams = written.names;
+            self.begins_segment = false;
             (self.leftovers, self.compaction) = (written.leftovers, written.compaction);
             self.shared
                 .watermark

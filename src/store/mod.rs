@@ -45,6 +45,7 @@ mod room;
 pub mod segments;
 mod shared;
 pub mod shrink;
+mod slack;
 mod snapshot;
 mod stored_chunks;
 mod timers;

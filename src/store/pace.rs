@@ -2,7 +2,7 @@
 //!
 //! A commit is waited for until it is done, and what fills one with batches keeps disk and cores busy besides. So while there are
 //! light queues, long ones get at most half of the committer's time: after a commit that took from one, long queues are left out for as
-//! long as it took. Without light queues nobody pauses.
+//! long as it took. Commits are small meanwhile, and folds sync as they go, since each is waited for. Without light queues nothing of that is done.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,9 @@ const REMEMBERED: Duration = Duration::from_millis(250);
 
 /// A stall of the disk is not made longer than this.
 const PAUSE_MAX: Duration = Duration::from_millis(5);
+
+/// About what a commit brings beside light queues: a batch of the client's producer.
+const COMMIT_BYTES_MAX: usize = 256 << 10;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -44,6 +47,15 @@ impl Pace {
     /// A light queue was seen a moment ago.
     pub fn is_beside_light(&self, now: Instant) -> bool {
         self.light_seen.is_some_and(|at| now < at + REMEMBERED)
+    }
+
+    /// About how many bytes a commit may bring `now`.
+    pub fn commit_bytes_max(&self, now: Instant) -> usize {
+        if self.is_beside_light(now) {
+            COMMIT_BYTES_MAX
+        } else {
+            usize::MAX
+        }
     }
 
     /// For how long yet long queues are left out.
@@ -129,5 +141,16 @@ mod tests {
     fn a_stall_is_not_made_twice_as_long() {
         let (mut pace, begun) = (Pace::default(), Instant::now());
         assert_eq!(pace.after(&BOTH, begun, 100 * MS), Some(PAUSE_MAX));
+    }
+
+    #[test]
+    fn commits_are_small_beside_light_queues_only() {
+        let (mut pace, begun) = (Pace::default(), Instant::now());
+        pace.after(&[QueueKind::Long], begun, MS);
+        assert_eq!(pace.commit_bytes_max(begun + MS), usize::MAX);
+        pace.after(&BOTH, begun + MS, MS);
+        assert_eq!(pace.commit_bytes_max(begun + 2 * MS), COMMIT_BYTES_MAX);
+        let later = begun + MS + REMEMBERED;
+        assert_eq!(pace.commit_bytes_max(later), usize::MAX);
     }
 }

@@ -100,9 +100,9 @@ fn move_all(files: &dyn Files, store: &ChunkStore) -> Result<(), StoreError> {
     journal.empty()?;
     clear(store, Fold::default())?;
     if store.last_segment_is_half_dead()? {
-        clear(store, Fold::into_a_new_segment())?;
+        clear(store, Fold::default().beginning_segment(true))?;
     }
-    store.bring_together()
+    store.bring_together().map(drop)
 }
 
 /// Moves what the journal holds to the store.

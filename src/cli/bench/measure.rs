@@ -80,6 +80,9 @@ impl Budget {
     }
 }
 
+/// Multiples of it fall evenly into the unit interval, and never in step with anything.
+const GOLDEN_RATIO: f64 = 0.618_033_988_75;
+
 /// Says when each operation of one connection is due.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -88,6 +91,7 @@ pub(super) struct Pace {
     interval: Option<f64>,
     begun: u64,
     done: u64,
+    is_even: bool,
 }
 
 impl Pace {
@@ -103,6 +107,15 @@ impl Pace {
             interval,
             begun: clock.now(),
             done: 0,
+            is_even: true,
+        }
+    }
+
+    /// The same rate at uneven moments: an even one may stay in step with another load, and always or never meet it.
+    pub(super) fn uneven(self) -> Self {
+        Self {
+            is_even: false,
+            ..self
         }
     }
 
@@ -146,9 +159,14 @@ impl Pace {
         let Some(interval) = self.interval else {
             return self.clock.now();
         };
-        let due = self.begun + (self.done as f64 * interval) as u64;
+        let number = self.done as f64;
+        let share = if self.is_even {
+            0.0
+        } else {
+            (number * GOLDEN_RATIO).fract()
+        };
         self.done += 1;
-        due
+        self.begun + ((number + share) * interval) as u64
     }
 }
 

@@ -1,7 +1,7 @@
 //! What others cost somebody who appends little: how long an append takes alone, and how long beside each kind of bad neighbour.
 //!
 //! The neighbours are runs of `bench append` in processes of their own, on the same broker. Time counts from the moment an append
-//! was due. All share the machine's cores, so part of what neighbours cost is the wait for a core, as it is for an application.
+//! was due; these moments are uneven, so that they meet each phase of what a neighbour does. All share the machine's cores, so part of what neighbours cost is the wait for a core, as it is for an application.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ struct Neighbour {
     speed: &'static str,
 }
 
-const NEIGHBOURS: [Neighbour; 3] = [
+const NEIGHBOURS: [Neighbour; 4] = [
     Neighbour {
         command: "append --connections 1 --streams 1 --in-flight 16 --record-bytes 1048576 --rate 50",
         appends: "appends beside 50 records of 1 MiB a second",
@@ -64,6 +64,12 @@ const NEIGHBOURS: [Neighbour; 3] = [
         appends: "appends beside 4 x 1,024 single records",
         ratio: "pipelines_p99_over_alone",
         speed: "pipelines_records_per_second",
+    },
+    Neighbour {
+        command: "append --connections 4 --streams 100000 --in-flight 1024",
+        appends: "appends beside 4 x 1,024 over 100,000 streams",
+        ratio: "streams_p99_over_alone",
+        speed: "streams_records_per_second",
     },
 ];
 
@@ -142,7 +148,7 @@ impl Neighbours {
             count: None,
         };
         let budget = Budget::new(clock, extent, Duration::ZERO);
-        let mut pace = Pace::new(clock, self.rate, 1);
+        let mut pace = Pace::new(clock, self.rate, 1).uneven();
         while budget.take() {
             let due = pace.next_blocking();
             let appended = runtime.block_on(client.append(name.as_str(), &record));
