@@ -235,7 +235,8 @@ impl ChunkStore {
     pub(super) fn bring_together(&self) -> Result<bool, StoreError> {
         let _writing = self.writing.lock();
         self.durable()?;
-        let until = Instant::now() + READERS_WAIT;
+        let begun = Instant::now();
+        let until = begun + READERS_WAIT;
         match &mut *self.handle.write() {
             Handle::Open(database) => loop {
                 match database.compact() {
@@ -253,6 +254,7 @@ impl ChunkStore {
         }
         // What redb committed now would have to be walked after a crash.
         self.begin_write()?.commit().map_err(failed)?;
+        tracing::info!(took = ?begun.elapsed(), "{FILE} was brought together");
         Ok(true)
     }
 

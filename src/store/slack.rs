@@ -4,16 +4,16 @@
 //! streams or of what retention trimmed, both are looked at: a last segment of which half is dead is ended, so that
 //! compaction can empty it, and redb brings its file together if less than half of it holds anything. The folder calls this between folds.
 //!
-//! Invariants: there is some time between looks, since each may go through all of redb's file; nothing is brought together under a snapshot. Who
+//! Invariants: looks take at most a hundredth of the time, since each may go through all of redb's file; nothing is brought together under a snapshot. Who
 //! calls this sees to it that the disk is not full: things are moved before anything is given back.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::chunks::ChunkStore;
 use super::error::StoreError;
 
-/// Between looks.
-const REST: Duration = Duration::from_secs(60);
+/// After a look it rests for so many times as long as that took.
+const REST: u32 = 100;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -30,12 +30,14 @@ impl Slack {
         if leftovers || !self.removed || store.segments.are_pinned() {
             return Ok(false);
         }
-        let now = Instant::now();
-        if self.rests.is_some_and(|until| now < until) {
+        let begun = Instant::now();
+        if self.rests.is_some_and(|until| begun < until) {
             return Ok(false);
         }
-        self.rests = Some(now + REST);
         self.removed = store.is_half_empty()? && !store.bring_together()?;
+        let took = begun.elapsed();
+        tracing::debug!(?took, "looked for room that is not needed");
+        self.rests = Some(begun + took * REST);
         store.last_segment_is_half_dead()
     }
 }
