@@ -46,7 +46,7 @@ struct Neighbour {
     speed: &'static str,
 }
 
-const NEIGHBOURS: [Neighbour; 4] = [
+const NEIGHBOURS: [Neighbour; 3] = [
     Neighbour {
         command: "append --connections 1 --streams 1 --in-flight 16 --record-bytes 1048576 --rate 50",
         appends: "appends beside 50 records of 1 MiB a second",
@@ -64,12 +64,6 @@ const NEIGHBOURS: [Neighbour; 4] = [
         appends: "appends beside 4 x 1,024 single records",
         ratio: "pipelines_p99_over_alone",
         speed: "pipelines_records_per_second",
-    },
-    Neighbour {
-        command: "append --connections 4 --streams 100000 --in-flight 1024",
-        appends: "appends beside 4 x 1,024 over 100,000 streams",
-        ratio: "streams_p99_over_alone",
-        speed: "streams_records_per_second",
     },
 ];
 
