@@ -65,8 +65,8 @@ const TABLES: usize = 10;
 /// How often a read is begun anew because a segment went away under it.
 const READ_TRIES: usize = 8;
 
-/// How long a reader leaves it to a fold under way to open the file again.
-const HEALING: Duration = Duration::from_millis(20);
+/// How long a reader waits for whoever is at work on the file: a fold that failed, or who opens it again.
+const HEALING: Duration = Duration::from_secs(1);
 
 /// A smaller redb file is not looked at for room that it does not need.
 const SPARSE_BYTES: u64 = 4 << 20;
@@ -337,7 +337,7 @@ impl ChunkStore {
         begin()
     }
 
-    /// After somebody's operation failed: opens the file again, or leaves that to the folder if it is at work.
+    /// After somebody's operation failed: opens the file again, or leaves that to the one who is at work on it.
     fn heal(&self) {
         match self.writing.try_lock() {
             Some(_writing) => {
@@ -345,7 +345,7 @@ impl ChunkStore {
                     tracing::warn!(%error, "the store cannot be opened again");
                 }
             }
-            None => std::thread::sleep(HEALING),
+            None => drop(self.writing.try_lock_for(HEALING)),
         }
     }
 
