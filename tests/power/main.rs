@@ -19,6 +19,7 @@
 #[expect(dead_code, reason = "sizes are for another load")]
 mod random;
 
+mod compacting;
 mod disk;
 mod each;
 mod faults;
@@ -29,6 +30,7 @@ mod image;
 mod load;
 mod model;
 mod opening;
+mod restoring;
 mod rewinds;
 mod room;
 mod run;
