@@ -61,6 +61,11 @@ fn a_compaction_that_is_cut_off_or_fails_anywhere_leaves_what_was_there() {
     );
 }
 
+/// One disk, all cuts and some failures.
+pub async fn one(seed: u64) -> Result<(), String> {
+    every(seed, &mut Counted::default()).await
+}
+
 async fn every(seed: u64, counted: &mut Counted) -> Result<(), String> {
     let mut run = Run::new(seed).await;
     run.load(COMMANDS).await;

@@ -55,6 +55,11 @@ struct Left {
     allowed: Allowed,
 }
 
+/// One end of a broker, and every operation of the start that follows.
+pub async fn one(seed: u64) -> Result<(), String> {
+    every_operation(seed, &mut Counted::default()).await
+}
+
 async fn every_operation(seed: u64, counted: &mut Counted) -> Result<(), String> {
     let mut random = Random::new(seed).fork(1);
     let mut run = Run::new(seed).await;

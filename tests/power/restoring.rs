@@ -97,6 +97,11 @@ fn a_restore_that_is_cut_off_or_fails_anywhere_leaves_what_is_whole_or_refused()
     assert!(damaged.refused > all.len(), "{damaged:?}");
 }
 
+/// One backup, all cuts and some failures.
+pub async fn one(seed: u64) -> Result<(), String> {
+    every(seed, &mut <[Counted; 3]>::default()).await
+}
+
 async fn every(seed: u64, counted: &mut [Counted; 3]) -> Result<(), String> {
     let mut run = Run::new(seed).await;
     run.load(COMMANDS).await;
