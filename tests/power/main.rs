@@ -36,6 +36,7 @@ mod restoring;
 mod rewinds;
 mod room;
 mod run;
+mod trims;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
