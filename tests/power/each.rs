@@ -191,8 +191,8 @@ async fn run(case: Case) -> (bool, Option<Fault>) {
     run.disk.plan(None);
     match &fault {
         None if !met => {}
-        // Retention does without, and tries again with the next commit.
-        None if act == Act::Read => {}
+        // Retention does without, and tries again with the next commit. A fork within a record reads that first.
+        None | Some(Fault::Read { .. }) if act == Act::Read => {}
         None | Some(Fault::StoreFaulted { .. }) if error == ErrorKind::Other => {
             faulted_for_good(&run).await;
         }
