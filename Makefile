@@ -39,8 +39,9 @@ fuzz: ## fuzz sessions, HTTP and mangled files for a minute each (SECONDS=n); fr
 	cargo +nightly fuzz run structured -- -max_total_time=$(or $(SECONDS),60); \
 	else echo "cargo-fuzz and a nightly toolchain are not installed: frames are not fuzzed further"; fi
 
-soak: ## histories over crashes and broken connections, checked, for ten minutes (SECONDS=n, STREAMKEEPER_SEED=n)
+soak: ## histories over crashes and broken connections, then power cuts, each for ten minutes (SECONDS=n, STREAMKEEPER_SEED=n)
 	STREAMKEEPER_SOAK=$(or $(SECONDS),600) cargo test --test histories every -- --nocapture
+	STREAMKEEPER_SOAK=$(or $(SECONDS),600) cargo test --test power survives -- --nocapture
 
 planted: ## plant each bug of tests/planted and expect a test to fail (a build and a run each)
 	tests/planted/run.sh $(ARGS)

@@ -125,6 +125,8 @@ pub struct Metrics {
     pub trims: Counter,
     /// Records dropped by it.
     pub trimmed_records: Counter,
+    /// Of them, those that could not be read.
+    pub trimmed_unread: Counter,
     /// Streams that went away because their ttl or expiry passed.
     pub expiries: Counter,
     /// Size of the journal file.
@@ -212,6 +214,10 @@ impl Metrics {
             refusals: Refusals::register(),
             trims: counter("trims_total", "Times the start of a stream moved"),
             trimmed_records: counter("trimmed_records_total", "Records trimmed"),
+            trimmed_unread: counter(
+                "trimmed_unread_total",
+                "Records trimmed that could not be read any more",
+            ),
             expiries: counter("expiries_total", "Streams that expired"),
             journal_file_bytes: file("journal"),
             store_file_bytes: file("store"),

@@ -35,6 +35,7 @@ fn every_family_appears_once_under_its_documented_name() {
         "refusals_total counter",
         "trims_total counter",
         "trimmed_records_total counter",
+        "trimmed_unread_total counter",
         "expiries_total counter",
         "store_file_bytes gauge",
         "resident_streams gauge",

@@ -25,5 +25,5 @@ pub use decide::{Context, RuleLimits, apply, check_source, decide, is_same_media
 pub use effect::{Answer, Decision, Effect, Effects};
 pub use json::is_json;
 pub use producer::{ProducerState, Producers};
-pub use retention::{is_due, trim_point};
+pub use retention::{is_due, surely_trims, trim_point};
 pub use state::StreamState;

@@ -36,6 +36,19 @@ pub fn trim_point<'a>(
     (point > earliest).then_some(point.min(tail))
 }
 
+/// Whether all records before `end` go for sure, of which no more is known than that they were committed at `committed_by` or before.
+///
+/// For records that cannot be read: what is not sure stays.
+pub fn surely_trims(
+    retention: &Retention,
+    tail: Position,
+    now: Timestamp,
+    end: Position,
+    committed_by: Timestamp,
+) -> bool {
+    Bounds::new(retention, tail, now).trims_run(committed_by, end)
+}
+
 /// Cheap test whether [`trim_point`] could find anything. `earliest_committed_at` is the commit time of the earliest record
 /// kept, if there is one.
 pub fn is_due(

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::codec::CodecError;
+use super::segments;
 
 /// A failure of `journal.log`, `store.redb` or a segment.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +167,12 @@ impl StoreError {
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::UnexpectedEof,
             _ => false,
         }
+    }
+
+    /// True if a chunk could not be read, be it damaged or the disk at fault: others may be.
+    pub(super) fn is_unreadable_chunk(&self) -> bool {
+        let of_a_segment = matches!(self, Self::Io { file, .. } if *file == segments::FILE);
+        of_a_segment || self.is_damage()
     }
 
     /// True if the handle of the redb file is of no more use: an operation before this one failed, or it is just being opened again.

@@ -1,13 +1,15 @@
 //! Retention against real runs: where [`crate::rules::retention`] gets the records to judge.
 //!
 //! Trimming looks at what is durable only: in memory if the earliest record is still there, else in the store, a few streams
-//! per commit. What a commit could not trim yet is asked for again once it is published.
+//! per commit. What a commit could not trim yet is asked for again once it is published. Records that cannot be read go when it is sure by
+//! those behind them that they are due: damage at the front does not keep a stream for ever.
 
+use super::chunks::ChunkStore;
 use super::error::StoreError;
 use super::shared::Shared;
 use crate::rules::{self, Command, StreamState};
 use crate::stream::{Live, Stream};
-use crate::types::{Position, Run, Timestamp};
+use crate::types::{Offset, Position, Run, RunHeader, Timestamp};
 
 /// Bytes of runs read from the store at a time.
 const READ_BYTES: usize = 256 << 10;
@@ -147,15 +149,97 @@ fn cold_trim_point(
     };
     let mut point = from;
     for _ in 0..READS_MAX {
-        let runs = chunks.read(state.id, point.offset, READ_BYTES)?;
-        stream.note_earliest(point.offset, runs.first());
-        let Some(to) = trim_in(state, point, now, runs.iter()) else {
-            break;
+        let read = chunks.read(state.id, point.offset, READ_BYTES);
+        let runs = match read {
+            Err(error) if error.is_unreadable_chunk() => {
+                warn_once(stream, point, &error);
+                Vec::new()
+            }
+            read => read?,
         };
-        note_new_earliest(stream, Some(to), runs.iter());
+        let begins = |run: &Run| run.header.first_offset <= point.offset.0;
+        let to = if runs.first().is_some_and(begins) {
+            stream.note_earliest(point.offset, runs.first());
+            let to = trim_in(state, point, now, runs.iter());
+            note_new_earliest(stream, to, runs.iter());
+            to
+        } else {
+            let to = past_lost(chunks, stream, state, point, now)?;
+            if let Some(to) = to {
+                tell_lost(shared, stream, point, to);
+            }
+            to
+        };
+        let Some(to) = to else { break };
         point = to;
+        if is_in_memory(&stream.live(), point) {
+            break;
+        }
     }
     Ok((point > from).then_some(point))
+}
+
+/// Whether what lies behind `point` is in memory, if there is anything.
+fn is_in_memory(live: &Live, point: Position) -> bool {
+    let tail = live.view.as_ref().map(|view| view.tail.offset);
+    is_hot(live, point) || tail.is_none_or(|tail| tail <= point.offset)
+}
+
+/// Up to where a trim goes over records at `point` that cannot be read: all of them, once it is sure that all are due. Commit times never go
+/// back, so they are as old as what follows them, or older.
+fn past_lost(
+    chunks: &ChunkStore,
+    stream: &Stream,
+    state: &StreamState,
+    point: Position,
+    now: Timestamp,
+) -> Result<Option<Position>, StoreError> {
+    let stored = chunks.next_readable(state.id, point.offset)?;
+    let Some((end, committed_by)) = end_of_lost(&stream.live(), stored) else {
+        return Ok(None);
+    };
+    stream.note_earliest_by(point.offset, committed_by);
+    let retention = &state.options.retention;
+    let all = rules::surely_trims(retention, state.tail, now, end, committed_by);
+    Ok((all && end > point).then_some(end))
+}
+
+/// Where records that cannot be read end, and by when they were committed, if the next in the store is `stored`.
+fn end_of_lost(live: &Live, stored: Option<RunHeader>) -> Option<(Position, Timestamp)> {
+    let start = live.hot_start();
+    let hot = start.and_then(|start| live.runs_from(start).next());
+    let next = stored
+        .into_iter()
+        .chain(hot.map(|run| run.header))
+        .min_by_key(|header| header.first_offset);
+    if let Some(header) = next {
+        let end = Position {
+            offset: Offset(header.first_offset),
+            byte: header.first_byte,
+        };
+        return Some((end, Timestamp(header.committed_at)));
+    }
+    let view = live.view.as_ref()?;
+    Some((view.tail, view.last_append_at?))
+}
+
+/// Says so the first time that retention cannot read the records at `point`.
+fn warn_once(stream: &Stream, point: Position, error: &StoreError) {
+    if stream.earliest_at(point.offset).is_none() {
+        tracing::warn!(
+            stream = %stream.name(), offset = point.offset.0, %error,
+            "retention cannot read the stream: what is damaged goes when what follows it is due"
+        );
+    }
+}
+
+fn tell_lost(shared: &Shared, stream: &Stream, from: Position, to: Position) {
+    let records = to.offset.0 - from.offset.0;
+    shared.metrics.trimmed_unread.increment(records);
+    tracing::warn!(
+        stream = %stream.name(), from = from.offset.0, to = to.offset.0,
+        "retention trims records that cannot be read"
+    );
 }
 
 /// Keeps the commit time of the record that is now the earliest, if it is among `runs`.

@@ -4,14 +4,13 @@
 //! redb brings its own file together, which it can only do alone. Each step is what a broker does or leaves the files as one might have: it may
 //! be cut off anywhere.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::check::CACHE_BYTES;
 use super::chunks::{self, ChunkStore};
 use super::compaction::Compaction;
 use super::error::StoreError;
-use super::files::{Directory, Files};
+use super::files::Files;
 use super::fold::Fold;
 use super::journal::{self, Journal};
 use super::restored;
@@ -55,12 +54,12 @@ impl Sizes {
     }
 }
 
-/// Shrinks the directory at `path`, which no broker has open. Answers what the files took before and after.
+/// Shrinks the data directory that `files` are in, which no broker has open. Answers what the files took before and after.
 ///
 /// # Errors
 /// Among others [`StoreError::NoRoomToCompact`]: then what was moved before is done, and the rest is as it was.
-pub fn shrink(path: &Path) -> Result<(Sizes, Sizes), StoreError> {
-    shrink_with_room(path).map_err(|error| {
+pub fn shrink(files: &Arc<dyn Files>) -> Result<(Sizes, Sizes), StoreError> {
+    shrink_with_room(files).map_err(|error| {
         if !error.is_lack_of_room() {
             return error;
         }
@@ -70,25 +69,23 @@ pub fn shrink(path: &Path) -> Result<(Sizes, Sizes), StoreError> {
     })
 }
 
-fn shrink_with_room(path: &Path) -> Result<(Sizes, Sizes), StoreError> {
-    let directory = Directory::new(path);
-    restored::refuse_unfinished(&directory)?;
-    directory
+fn shrink_with_room(files: &Arc<dyn Files>) -> Result<(Sizes, Sizes), StoreError> {
+    restored::refuse_unfinished(&**files)?;
+    files
         .length(chunks::FILE)
         .map_err(|source| StoreError::Directory {
-            path: path.join(chunks::FILE),
+            path: files.place().join(chunks::FILE),
             source,
         })?;
-    let files: Arc<dyn Files> = Arc::new(directory);
-    let store = ChunkStore::open(&files, CACHE_BYTES, SEGMENT_BYTES)?;
-    let before = Sizes::of(&*files, &store)?;
-    let moved = move_all(&*files, &store);
+    let store = ChunkStore::open(files, CACHE_BYTES, SEGMENT_BYTES)?;
+    let before = Sizes::of(&**files, &store)?;
+    let moved = move_all(&**files, &store);
     if moved.as_ref().is_err_and(StoreError::is_lack_of_room) {
         // What the last fold wrote goes again.
         store.reopen()?;
     }
     moved?;
-    let after = Sizes::of(&*files, &store)?;
+    let after = Sizes::of(&**files, &store)?;
     store.close();
     Ok((before, after))
 }

@@ -157,8 +157,13 @@ impl Stream {
     /// Keeps the commit time of the record at `offset`, which `run` holds.
     pub(crate) fn note_earliest(&self, offset: Offset, run: Option<&Run>) {
         if let Some(run) = run {
-            *self.earliest_at.lock() = Some((offset, Timestamp(run.header.committed_at)));
+            self.note_earliest_by(offset, Timestamp(run.header.committed_at));
         }
+    }
+
+    /// Keeps that the record at `offset` was committed at `at`, or before if it cannot be read.
+    pub(crate) fn note_earliest_by(&self, offset: Offset, at: Timestamp) {
+        *self.earliest_at.lock() = Some((offset, at));
     }
 
     /// Commit time of the record at `offset`, if it was noted.

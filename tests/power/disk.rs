@@ -155,6 +155,19 @@ pub struct Plan {
     pub lasts: bool,
 }
 
+impl Plan {
+    /// Whatever is asked after `number` operations fails, once.
+    pub fn at(number: usize, error: io::ErrorKind) -> Self {
+        Self {
+            act: None,
+            files: "",
+            after: number,
+            error,
+            lasts: false,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     contents: Contents,

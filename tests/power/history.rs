@@ -67,6 +67,16 @@ impl Setup {
         }
     }
 
+    /// Folds at once, and each fold into a segment of its own.
+    pub fn a_segment_for_each_fold(self) -> Self {
+        Self {
+            fold_bytes: 1,
+            fold_interval: Duration::from_millis(1),
+            segment_bytes: 1,
+            ..self
+        }
+    }
+
     pub async fn open(&self, disk: &Disk, clock: Clock) -> Result<Broker, String> {
         let mut options = BrokerOptions::in_directory("simulated");
         options.files = Arc::new(disk.clone());

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::disk::{Content, Contents, Event};
+use crate::disk::{Content, Contents, Disk, Event};
 use crate::random::Random;
 
 const SECTOR: usize = 512;
@@ -116,6 +116,17 @@ impl<'a> Film<'a> {
         }
         contents
     }
+}
+
+/// What there is after all that `disk` was told, which held `contents` before: half of the time the process ended, else power was lost.
+pub fn left(contents: &Contents, disk: &Disk, random: &mut Random) -> Contents {
+    if random.chance(50) {
+        return disk.contents();
+    }
+    let trace = disk.trace();
+    let mut film = Film::new(contents, &trace);
+    film.forward(trace.len());
+    film.image(random)
 }
 
 impl File {

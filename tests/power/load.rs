@@ -281,16 +281,17 @@ impl Load {
         let kept = mirror.records.len() - mirror.earliest;
         let at = self.random.clone().below(kept as u64 + 1);
         let at = mirror.earliest + usize::try_from(at).expect("a small number");
+        let into = into(mirror, at, self.random.fork(FORKS));
         let request = PutRequest {
             fork: Some(ForkRequest {
                 source: name(source),
                 offset: Some(mirror.position(at)),
-                sub_offset: 0,
+                sub_offset: into as u64,
             }),
             ..PutRequest::default()
         };
         let before = self.world.clone();
-        model::act(&mut self.world, fork, &Op::Fork(source, at), self.now);
+        model::act(&mut self.world, fork, &Op::Fork(source, at, into), self.now);
         self.timeline.0.push(Step {
             at: disk.now(),
             now: self.now,
@@ -307,7 +308,7 @@ impl Load {
         match put {
             Ok(put) if !put.created.existed => {}
             Err(Error::Fault(fault)) => return Ok(self.met(fault, disk)),
-            other => return Err(format!("{fork} off {source} at {at}: {other:?}")),
+            other => return Err(format!("{fork} off {source} at {at} and {into}: {other:?}")),
         }
         if let Some(step) = self.timeline.0.last_mut() {
             step.asked[0].confirmed_at = Some(disk.now());
@@ -425,6 +426,12 @@ impl Load {
         payload.extend(fill.into_iter().cycle().take(length));
         Bytes::from(payload)
     }
+}
+
+/// How many bytes of the record at `at` a fork takes along: mostly some, up to all.
+fn into(source: &model::Mirror, at: usize, mut random: Random) -> usize {
+    let record = source.records.get(at).filter(|_| random.chance(80));
+    record.map_or(0, |record| index(&mut random, record.len() + 1))
 }
 
 /// One of `length` things; 0 if there are none.

@@ -7,18 +7,21 @@
 //! get the answers they must. Histories have several lives, ended by power cuts and by kills, so cuts also fall into recoveries, into
 //! the creation of the files, and between a kill and the next sync.
 //!
-//! `STREAMKEEPER_SEED=n` runs one history and all its cuts again. Threads race as they like, so a failure may take a few runs to come back.
+//! `STREAMKEEPER_SEED=n` runs one history and all its cuts again, and of the other tests what that seed makes;
+//! `STREAMKEEPER_SOAK=seconds` goes on with fresh seeds for that long (`make soak`). Threads race as they like, so a failure may take a few runs to come back.
 
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a test helper fails as a test does"
+    clippy::print_stdout,
+    reason = "a test helper fails as a test does, and says which seed it ran"
 )]
 
 #[path = "../hammer/random.rs"]
 #[expect(dead_code, reason = "sizes are for another load")]
 mod random;
 
+mod compacting;
 mod disk;
 mod each;
 mod faults;
@@ -29,14 +32,17 @@ mod image;
 mod load;
 mod model;
 mod opening;
+mod restoring;
 mod rewinds;
 mod room;
 mod run;
+mod trims;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use random::seeds;
+use run::runtime;
 
 /// Histories, each cut at a hundred places or so.
 const HISTORIES: u64 = 30;
@@ -44,26 +50,21 @@ const HISTORIES: u64 = 30;
 /// Histories that once showed a fault of the engine.
 const FOUND: [u64; 2] = [128, 140];
 
+/// Of so many seeds of a soak one also runs failing starts and the tools.
+const WITH_TOOLS: u64 = 8;
+
 #[test]
 fn what_was_confirmed_survives_every_power_cut() {
     let begun = Instant::now();
     let (cases, next) = (AtomicU64::new(0), AtomicU64::new(0));
+    let until = soak().map(|time| begun + time);
     let fixed: Vec<u64> = (1..HISTORIES).chain(FOUND).collect();
-    let all = seeds(&fixed);
+    let all = seeds(until.map_or(&fixed[..], |_| &[]));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .expect("a runtime");
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let index = usize::try_from(index).expect("a small number");
-                    let Some(seed) = all.get(index).copied() else {
-                        return;
-                    };
-                    let ran = runtime.block_on(history::run(seed, &cases));
+                while let Some(seed) = seed_of(&all, until, next.fetch_add(1, Ordering::Relaxed)) {
+                    let ran = runtime().block_on(one(seed, until.is_some(), &cases));
                     if let Err(reason) = ran {
                         let cases = cases.load(Ordering::Relaxed);
                         panic!("STREAMKEEPER_SEED={seed}, after {cases} cuts: {reason}");
@@ -74,8 +75,39 @@ fn what_was_confirmed_survives_every_power_cut() {
     });
     println!(
         "{} histories, {} power cuts in {:?}",
-        all.len(),
+        next.into_inner().saturating_sub(2),
         cases.load(Ordering::Relaxed),
         begun.elapsed()
     );
+}
+
+/// How long to go on with fresh seeds, if that is asked for.
+fn soak() -> Option<Duration> {
+    let seconds = std::env::var("STREAMKEEPER_SOAK").ok()?;
+    let seconds = seconds.parse();
+    Some(Duration::from_secs(
+        seconds.expect("STREAMKEEPER_SOAK is a number of seconds"),
+    ))
+}
+
+/// The seed to run after `index` others: of `all`, or in a soak from the first of them on.
+fn seed_of(all: &[u64], until: Option<Instant>, index: u64) -> Option<u64> {
+    let Some(until) = until else {
+        let index = usize::try_from(index).expect("a small number");
+        return all.get(index).copied();
+    };
+    (Instant::now() < until).then(|| all[0].wrapping_add(index))
+}
+
+async fn one(seed: u64, soaks: bool, cases: &AtomicU64) -> Result<(), String> {
+    if soaks {
+        println!("STREAMKEEPER_SEED={seed}");
+    }
+    history::run(seed, cases).await?;
+    if soaks && seed.is_multiple_of(WITH_TOOLS) {
+        opening::one(seed).await?;
+        compacting::one(seed).await?;
+        restoring::one(seed).await?;
+    }
+    Ok(())
 }

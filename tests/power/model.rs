@@ -41,8 +41,8 @@ pub enum Op {
     Append(Vec<Bytes>, AppendOptions),
     Close,
     Delete,
-    /// Of the named stream at that offset.
-    Fork(Name, usize),
+    /// Of the named stream at that offset, and so many bytes into the record there.
+    Fork(Name, usize, usize),
 }
 
 /// What a command is answered.
@@ -175,12 +175,18 @@ pub fn act(world: &mut World, name: Name, op: &Op, now: Timestamp) -> Outcome {
             collect(world, name);
             Outcome::Done
         }
-        (Op::Fork(source, at), None) => fork(world, name, source, *at, now),
+        (Op::Fork(source, at, into), None) => fork(world, name, source, (*at, *into), now),
         _ => Outcome::Refused,
     }
 }
 
-fn fork(world: &mut World, name: Name, source: Name, at: usize, now: Timestamp) -> Outcome {
+fn fork(
+    world: &mut World,
+    name: Name,
+    source: Name,
+    (at, into): (usize, usize),
+    now: Timestamp,
+) -> Outcome {
     let Some(mirror) = world.get_mut(source).filter(|mirror| !mirror.gone) else {
         return Outcome::Refused;
     };
@@ -193,6 +199,10 @@ fn fork(world: &mut World, name: Name, source: Name, at: usize, now: Timestamp) 
         now,
     );
     forked.records = mirror.records.iter().take(at).cloned().collect();
+    let part = mirror.records.get(at).filter(|_| into > 0);
+    forked
+        .records
+        .extend(part.map(|record| record.slice(..into)));
     forked.earliest = mirror.earliest;
     forked.source = Some(source);
     world.insert(name, forked);

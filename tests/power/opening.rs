@@ -12,7 +12,7 @@ use streamkeeper::types::Clock;
 use crate::disk::{Act, Contents, Disk, Event, Plan, Tried};
 use crate::found::judge;
 use crate::history::{Setup, check};
-use crate::image::Film;
+use crate::image::{Film, left};
 use crate::load::index;
 use crate::model::Allowed;
 use crate::random::{Random, seeds};
@@ -55,6 +55,11 @@ struct Left {
     allowed: Allowed,
 }
 
+/// One end of a broker, and every operation of the start that follows.
+pub async fn one(seed: u64) -> Result<(), String> {
+    every_operation(seed, &mut Counted::default()).await
+}
+
 async fn every_operation(seed: u64, counted: &mut Counted) -> Result<(), String> {
     let mut random = Random::new(seed).fork(1);
     let mut run = Run::new(seed).await;
@@ -78,11 +83,10 @@ async fn every_operation(seed: u64, counted: &mut Counted) -> Result<(), String>
     };
     run.close().await;
     for (number, tried) in left.operations().await.into_iter().enumerate() {
-        let Tried { act, name, .. } = tried;
-        let alike = act == Act::Read && name.starts_with("journal");
-        if alike && !random.chance(JOURNAL_READS) {
+        if is_left_out(&tried, &mut random) {
             continue;
         }
+        let Tried { act, name, .. } = tried;
         for error in errors(act) {
             let random = random.fork(number as u64);
             let opened = left.fail(number, *error, random).await;
@@ -96,8 +100,14 @@ async fn every_operation(seed: u64, counted: &mut Counted) -> Result<(), String>
     Ok(())
 }
 
+/// Whether it is one of many that are alike, and not chosen.
+pub fn is_left_out(tried: &Tried, random: &mut Random) -> bool {
+    let alike = tried.act == Act::Read && tried.name.starts_with("journal");
+    alike && !random.chance(JOURNAL_READS)
+}
+
 /// What `act` can fail with.
-fn errors(act: Act) -> &'static [ErrorKind] {
+pub fn errors(act: Act) -> &'static [ErrorKind] {
     match act {
         Act::Read => &[ErrorKind::Other, ErrorKind::UnexpectedEof],
         Act::Write | Act::Resize | Act::Create => &[ErrorKind::Other, ErrorKind::StorageFull],
@@ -134,13 +144,7 @@ impl Left {
         mut random: Random,
     ) -> Result<bool, String> {
         let disk = self.disk();
-        disk.plan(Some(Plan {
-            act: None,
-            files: "",
-            after: number,
-            error,
-            lasts: false,
-        }));
+        disk.plan(Some(Plan::at(number, error)));
         let mut allowed = self.allowed.clone();
         let opened = match self.setup.open(&disk, self.clock()).await {
             Ok(broker) => {
@@ -160,14 +164,7 @@ impl Left {
                 false
             }
         };
-        let left = if random.chance(50) {
-            disk.contents()
-        } else {
-            let trace = disk.trace();
-            let mut film = Film::new(&self.contents, &trace);
-            film.forward(trace.len());
-            film.image(&mut random)
-        };
+        let left = left(&self.contents, &disk, &mut random);
         let checked = check(self.setup, &left, &allowed, random, &AtomicU64::new(0)).await;
         checked.map_err(|reason| format!("then: {reason}"))?;
         Ok(opened)
@@ -175,7 +172,7 @@ impl Left {
 }
 
 /// A panic is told as an error too; here it is none that is due.
-fn survived(what: &str) -> Result<(), String> {
+pub fn survived(what: &str) -> Result<(), String> {
     if what.contains("panicked") {
         return Err(what.to_owned());
     }

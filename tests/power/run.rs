@@ -7,12 +7,12 @@ use streamkeeper::broker::Broker;
 use streamkeeper::store::Readiness;
 use streamkeeper::types::{Clock, Fault};
 
-use crate::disk::{Contents, Disk};
+use crate::disk::{Contents, Disk, Event};
 use crate::found::judge;
 use crate::history::{BEGIN, Setup, check};
 use crate::image::Film;
 use crate::load::{Load, Met, index};
-use crate::model::World;
+use crate::model::{Allowed, World};
 use crate::random::Random;
 
 /// Longer than a broker takes to find that there is room again.
@@ -21,6 +21,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().build().expect("a runtime")
+}
+
+/// A disk that a broker has left, and what must be on it.
+pub struct Left {
+    pub setup: Setup,
+    pub trace: Vec<Event>,
+    pub allowed: Allowed,
+}
+
+impl Left {
+    /// The disk as its cache shows it. Not all of it need be durable.
+    pub fn disk(&self) -> Disk {
+        Disk::after(Contents::new(), &self.trace)
+    }
 }
 
 /// A broker on a disk of its own, under load.
@@ -110,6 +124,21 @@ impl Run {
             let random = random.fork(cut as u64);
             let checked = check(self.setup, &image, &allowed, random, &AtomicU64::new(0)).await;
             assert_eq!(checked, Ok(()), "seed {seed}, cut {cut}");
+        }
+    }
+
+    /// Ends the broker, as its process ends or as it is killed: all that it was asked was answered.
+    pub async fn leave(self, killed: bool) -> Left {
+        let disk = self.disk.clone();
+        if !killed {
+            self.broker.close_all().await;
+        }
+        let (setup, allowed) = (self.setup, self.load.timeline.allowed(usize::MAX));
+        self.close().await;
+        Left {
+            setup,
+            trace: disk.trace(),
+            allowed,
         }
     }
 

@@ -23,8 +23,8 @@ pub(in crate::cli) struct Compact {
 
 impl Compact {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
-        let (before, after) =
-            shrink::shrink(&self.data.path).map_err(|error| not_done("cannot compact", &error))?;
+        let (before, after) = shrink::shrink(&self.data.files())
+            .map_err(|error| not_done("cannot compact", &error))?;
         let object = json!({
             "before": { "journal": before.journal, "store": before.store, "segments": before.segments },
             "after": { "journal": after.journal, "store": after.store, "segments": after.segments },

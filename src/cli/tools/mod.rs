@@ -9,12 +9,13 @@ mod remote;
 pub(super) mod restore;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
 use super::failure::{Code, Failure};
-use crate::store::StoreError;
 use crate::store::backup::BackupError;
+use crate::store::{Directory, Files, StoreError};
 
 /// The data directory to work on.
 #[derive(Debug, Args)]
@@ -27,6 +28,13 @@ pub(super) struct Data {
         default_value = "./streamkeeper-data"
     )]
     pub(super) path: PathBuf,
+}
+
+impl Data {
+    /// Its files, for what writes to them.
+    fn files(&self) -> Arc<dyn Files> {
+        Arc::new(Directory::new(&self.path))
+    }
 }
 
 /// There is no backup, or it could not be put back.

@@ -32,8 +32,8 @@ impl Restore {
             Box::new(file.map_err(|error| not_backed_up(&BackupError::Input(error)))?)
         };
         let mut from = BufReader::with_capacity(256 << 10, from);
-        let counts =
-            backup::restore(&self.data.path, &mut from).map_err(|error| not_backed_up(&error))?;
+        let counts = backup::restore(&self.data.files(), &mut from)
+            .map_err(|error| not_backed_up(&error))?;
         let said = format!(
             "restored {} streams, {} chunks of {} bytes, {} journal rows to {}",
             counts.streams(),

@@ -4,8 +4,7 @@
 //! directory that nobody opens. The tables are one transaction, the chunks go into segments one behind the other, the rows into a new
 //! journal; they keep their numbers.
 
-use std::io::{self, Read, Write as _};
-use std::path::Path;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
@@ -19,7 +18,7 @@ use super::super::chunks::{
 use super::super::codec;
 use super::super::error::StoreError;
 use super::super::facts::{FACTS, Facts};
-use super::super::files::{Directory, Files};
+use super::super::files::Files;
 use super::super::journal::Journal;
 use super::super::restored::UNFINISHED;
 use super::super::segments::{SegmentWriter, Segments, StoredPlace, Syncs};
@@ -38,45 +37,46 @@ const OF_THE_FILE_SYSTEM: &str = "lost+found";
 const NOTE: &str = "A backup is being restored into this directory, or was and did not come to its end.\n\
     If no restore is running: empty the directory and restore again.\n";
 
-/// Makes the data directory at `path` from the backup that `from` reads.
+/// Makes a data directory of the empty place that `files` are in from the backup that `from` reads.
 ///
 /// # Errors
 /// If the directory is not empty, the backup is not whole, or the disk fails. If it got as far as writing anything, the directory is then of
 /// no use, and says so to whoever opens it.
-pub fn restore(path: &Path, from: &mut dyn Read) -> Result<Counts, BackupError> {
+pub fn restore(files: &Arc<dyn Files>, from: &mut dyn Read) -> Result<Counts, BackupError> {
     let mut from = FrameReader::new(from)?;
-    let directory = Directory::new(path);
     let at = |source| StoreError::Directory {
-        path: path.to_owned(),
+        path: files.place().to_owned(),
         source,
     };
-    directory.prepare().map_err(at)?;
-    let names = directory.names().map_err(at)?;
+    files.prepare().map_err(at)?;
+    let names = files.names().map_err(at)?;
     if names.iter().any(|name| name != OF_THE_FILE_SYSTEM) {
         return Err(BackupError::NotEmpty {
-            path: path.to_owned(),
+            path: files.place().to_owned(),
         });
     }
-    begin(&directory).map_err(at)?;
-    let files: Arc<dyn Files> = Arc::new(directory.clone());
-    let store = ChunkStore::open(&files, CACHE_BYTES, SEGMENT_BYTES)?;
-    fill(&files, &store, &mut from)?;
+    begin(&**files).map_err(at)?;
+    let store = ChunkStore::open(files, CACHE_BYTES, SEGMENT_BYTES)?;
+    fill(files, &store, &mut from)?;
     store.close();
-    let end = || -> io::Result<()> {
-        directory.sync()?;
-        directory.remove(UNFINISHED)?;
-        directory.sync()
-    };
-    end().map_err(at)?;
+    end(&**files).map_err(at)?;
     Ok(from.counts())
 }
 
 /// Leaves the note, durably.
-fn begin(directory: &Directory) -> io::Result<()> {
-    let mut note = std::fs::File::create_new(directory.place().join(UNFINISHED))?;
-    note.write_all(NOTE.as_bytes())?;
-    note.sync_all()?;
-    directory.sync()
+fn begin(files: &dyn Files) -> io::Result<()> {
+    let note = files.create(UNFINISHED)?;
+    note.write(0, NOTE.as_bytes())?;
+    note.sync_data()?;
+    note.close()?;
+    files.sync()
+}
+
+/// Takes the note away, durably, and not before all names are durable.
+fn end(files: &dyn Files) -> io::Result<()> {
+    files.sync()?;
+    files.remove(UNFINISHED)?;
+    files.sync()
 }
 
 fn fill(

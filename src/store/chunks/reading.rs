@@ -14,7 +14,8 @@ use crate::types::{Offset, Run, RunHeader, StreamId, Timestamp};
 
 impl ChunkStore {
     /// Runs of stream `id` from the record at `from` on, in order and without a gap, worth about `bytes_max`, at least one run if there is
-    /// one. The first is cut in front; it may begin behind `from`, if what lies there is lost.
+    /// one. The first is cut in front; it may begin behind `from`, if what lies there is lost. They end before a chunk that is damaged,
+    /// which is told to whoever reads on there.
     pub fn read(
         &self,
         id: StreamId,
@@ -60,7 +61,10 @@ impl ChunkStore {
             .map_err(failed)?
         {
             let (key, place) = row.map_err(failed)?;
-            let bytes = self.segments.read(key.value(), place.value().into())?;
+            let bytes = match self.segments.read(key.value(), place.value().into()) {
+                Err(error) if error.is_damage() && !runs.is_empty() => break,
+                read => read?,
+            };
             for run in decode_chunk(key.value(), &bytes) {
                 if let Some(run) = run?.starting_at(from.0) {
                     let end = runs.last().map(|last: &Run| last.header.next_offset());
@@ -77,6 +81,38 @@ impl ChunkStore {
             }
         }
         Ok(runs)
+    }
+
+    /// The first run of stream `id` that begins behind `from` and can be read: for whoever cannot read what lies at `from`.
+    pub(in crate::store) fn next_readable(
+        &self,
+        id: StreamId,
+        from: Offset,
+    ) -> Result<Option<RunHeader>, StoreError> {
+        self.with_chunks(|chunks| self.find_readable(chunks, id, from))
+    }
+
+    fn find_readable(
+        &self,
+        chunks: &ChunkTable,
+        id: StreamId,
+        from: Offset,
+    ) -> Result<Option<RunHeader>, StoreError> {
+        let first = chunk_at(chunks, id, from)?.unwrap_or(from.0);
+        let rows = chunks.range((id.0, first)..=(id.0, u64::MAX));
+        for row in rows.map_err(failed)? {
+            let (key, place) = row.map_err(failed)?;
+            let bytes = match self.segments.read(key.value(), place.value().into()) {
+                Err(error) if error.is_unreadable_chunk() => continue,
+                read => read?,
+            };
+            let runs = decode_chunk(key.value(), &bytes).map_while(Result::ok);
+            let mut headers = runs.map(|run| run.header);
+            if let Some(header) = headers.find(|header| header.first_offset > from.0) {
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
     }
 
     /// The offset of the first record of stream `id` committed at `time` or later, among the records in the store.
