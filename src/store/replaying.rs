@@ -59,7 +59,7 @@ impl<'a> Replaying<'a> {
     /// All is replayed. Answers how many bytes that were.
     pub fn end(self, rows: u64) -> u64 {
         let bytes = self.at.done;
-        if rows > 0 {
+        if bytes > 0 {
             let seconds = self.begun.elapsed().as_secs_f64();
             tracing::info!(rows, bytes, seconds, "replayed the journal");
         }

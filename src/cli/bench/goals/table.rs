@@ -140,6 +140,17 @@ const fn none_missing(at: &'static str) -> Figure {
     }
 }
 
+/// The goals are for 10 GiB, which takes minutes to write and is left to a person: `start --fill 10GiB`.
+const AFTER_A_KILL: &[Figure] = &[
+    within("ready", "/facts/ready_after_kill", 1.0),
+    Figure {
+        name: "speed of writes, after over before",
+        at: "/facts/write_speed_kept",
+        unit: Unit::Ratio,
+        bound: Bound::AtLeast(0.9),
+    },
+];
+
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// In the order in which they run: a row comes after those it is compared with.
@@ -289,6 +300,20 @@ pub(super) const ROWS: &[Row] = &[
                 0.001,
             ),
         ],
+    },
+    Row {
+        name: "start after a kill, 1 GiB",
+        command: "start",
+        full: "--fill 1GiB --rounds 3",
+        small: "--fill 1MiB --lead 50ms",
+        figures: AFTER_A_KILL,
+    },
+    Row {
+        name: "start after a kill, 1 GiB in 100,000 streams",
+        command: "start",
+        full: "--fill 1GiB --streams 100000 --rounds 3",
+        small: "--fill 1MiB --streams 200 --lead 50ms",
+        figures: AFTER_A_KILL,
     },
     Row {
         name: "neighbours",
