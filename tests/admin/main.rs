@@ -178,6 +178,9 @@ async fn readyz_says_how_far_the_replay_of_the_journal_is() {
         let (_, body) = response.split_once("\r\n\r\n").expect("an answer");
         body.trim().to_owned()
     });
+    http.readiness.send_replace(Readiness::Starting {
+        reason: "opening the store".into(),
+    });
     let mut options = BrokerOptions::in_directory(directory.path());
     options.files = Arc::new(files);
     options.readiness = http.readiness.clone();

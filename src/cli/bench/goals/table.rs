@@ -311,7 +311,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "start after a kill, 1 GiB in 100,000 streams",
         command: "start",
-        full: "--fill 1GiB --streams 100000 --rounds 3",
+        full: "--fill 1GiB --streams 100000 --lead 10s",
         small: "--fill 1MiB --streams 200 --lead 50ms",
         figures: AFTER_A_KILL,
     },
