@@ -141,6 +141,8 @@ pub struct Metrics {
     pub folds: Counter,
     /// Last frames of the journal that a start left out, since they were not whole.
     pub journal_left_out: Counter,
+    /// Bytes of the journal that the start replayed.
+    pub journal_replayed_bytes: Gauge,
     /// Seconds of one fold.
     pub fold_seconds: Histogram,
     /// 1 while the broker is ready to serve, else 0.
@@ -227,6 +229,10 @@ impl Metrics {
             journal_left_out: counter(
                 "journal_left_out_total",
                 "Last commits of the journal that a start left out: not whole",
+            ),
+            journal_replayed_bytes: gauge(
+                "journal_replayed_bytes",
+                "Bytes of the journal that the start replayed",
             ),
             fold_seconds: histogram("fold_seconds", "Time of one fold"),
             ready: gauge("ready", "1 while the broker is ready to serve"),

@@ -21,6 +21,7 @@ mod neighbours;
 mod own;
 mod page_cache;
 mod plot;
+mod probes;
 mod process;
 mod progress;
 mod raw;
@@ -29,6 +30,7 @@ mod rounds;
 mod serial;
 mod start;
 mod streams;
+mod writers;
 
 use clap::{Args, Subcommand};
 

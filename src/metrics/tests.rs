@@ -42,6 +42,7 @@ fn every_family_appears_once_under_its_documented_name() {
         "folds_total counter",
         "fold_seconds histogram",
         "journal_left_out_total counter",
+        "journal_replayed_bytes gauge",
         "build_info gauge",
         "ready gauge",
     ];

@@ -14,11 +14,13 @@
 
 mod ending;
 pub mod frame;
+mod progress;
 pub mod ring;
 mod survey;
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 
 use ::ring::rand::{SecureRandom, SystemRandom};
 use bytes::Bytes;
@@ -30,6 +32,7 @@ use super::error::{StoreError, is_lack_of_room};
 use super::files::Files;
 
 pub(super) use self::ending::LeftOut;
+pub use self::progress::Progress;
 pub(super) use self::survey::Surveyed;
 
 /// File name within the data directory.
@@ -164,8 +167,19 @@ impl Journal {
         watermark: u64,
         each: impl FnMut(Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.replay_telling(watermark, |_progress| {}, each)
+    }
+
+    /// As [`Journal::replay`]; tells how much there is before the first row, and after each commit how far it is.
+    pub fn replay_telling(
+        &mut self,
+        watermark: u64,
+        tell: impl FnMut(Progress),
+        each: impl FnMut(Row) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let scan = self.scan()?;
-        let found = self.walk(&scan, watermark.saturating_add(1), u64::MAX, each)?;
+        let rows = watermark.saturating_add(1)..u64::MAX;
+        let found = self.walk(&scan, rows, tell, each)?;
         self.next_row = watermark.saturating_add(1);
         for (start, header) in &found {
             self.ring
@@ -189,7 +203,7 @@ impl Journal {
         each: impl FnMut(Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let first = watermark.saturating_add(1);
-        let found = self.walk(&self.scan()?, first, self.next_row, each)?;
+        let found = self.walk(&self.scan()?, first..self.next_row, |_| {}, each)?;
         let next = found.last().map_or(first, |(_, last)| last.last_row() + 1);
         if next < self.next_row {
             return Err(damaged(format!("row {next} cannot be read any more")));
@@ -197,38 +211,59 @@ impl Journal {
         Ok(())
     }
 
-    /// Hands out the rows from `first` on that are there whole, before row `end`. Answers their frames.
+    /// Hands out those of these rows that are there whole, in order. Answers their frames.
     fn walk(
         &self,
         scan: &Scan,
-        first: u64,
-        end: u64,
+        rows: Range<u64>,
+        mut tell: impl FnMut(Progress),
         mut each: impl FnMut(Row) -> Result<(), StoreError>,
     ) -> Result<Vec<(u64, FrameHeader)>, StoreError> {
-        let mut next = first;
+        let mut next = rows.start;
         let mut found = Vec::new();
-        for (start, header) in scan.frames.iter().copied() {
-            if header.last_row() < next || header.first_row >= end {
-                continue;
+        let with_rows = |(_, header): &&(u64, FrameHeader)| {
+            header.last_row() >= rows.start && header.first_row < rows.end
+        };
+        let frames = scan.frames.iter().filter(with_rows);
+        let mut progress = Progress::over(frames.clone().map(|(_, header)| header));
+        tell(progress);
+        for (start, header) in frames.copied() {
+            if self.walk_frame(start, &header, next, &mut each)? {
+                next = header.last_row() + 1;
+                found.push((start, header));
             }
-            if header.first_row > next {
-                return Err(damaged(format!(
-                    "row {next} is missing or does not match its checksum, and row {} follows it",
-                    header.first_row
-                )));
-            }
-            let Some(rows) = self.read_rows(start, &header)? else {
-                continue;
-            };
-            for (number, bytes) in (header.first_row..).zip(rows) {
-                if number >= next {
-                    each(Row::new(number, bytes))?;
-                }
-            }
-            next = header.last_row() + 1;
-            found.push((start, header));
+            progress.passed(&header);
+            tell(progress);
         }
         Ok(found)
+    }
+
+    /// Hands out the rows of a frame from `next` on. Answers whether there are some, and the frame is whole.
+    fn walk_frame(
+        &self,
+        start: u64,
+        header: &FrameHeader,
+        next: u64,
+        each: &mut impl FnMut(Row) -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        if header.last_row() < next {
+            return Ok(false);
+        }
+        if header.first_row > next {
+            return Err(damaged(format!(
+                "row {next} is missing or does not match its checksum, and row {} follows it",
+                header.first_row
+            )));
+        }
+        let Some(rows) = self.read_rows(start, header)? else {
+            return Ok(false);
+        };
+        for (number, bytes) in (header.first_row..).zip(rows) {
+            if number >= next {
+                each(Row::new(number, bytes))?;
+            }
+        }
+        Ok(true)
     }
 
     /// Makes the last frame durable, which a process may have written and not lived, or not been able, to sync: what was replayed is

@@ -89,7 +89,10 @@ impl LocalStore {
         };
         let shared = Arc::new(shared(options, clock, metrics, readiness, chunks, facts));
         let (next_id, newest) = match &mut journal {
-            Some(journal) => recover(&shared, journal, facts)?,
+            Some(journal) => {
+                let recovered = recovery::replay(&shared, journal, facts)?;
+                (recovered.next_stream_id, recovered.newest)
+            }
             None => (StreamId(1), Timestamp::default()),
         };
         Self::start(shared, journal, next_id, newest)
@@ -236,19 +239,4 @@ fn shared(
         readiness,
         feed: OnceLock::new(),
     }
-}
-
-fn recover(
-    shared: &Shared,
-    journal: &mut Journal,
-    facts: Facts,
-) -> Result<(StreamId, Timestamp), StoreError> {
-    shared.readiness.send_replace(Readiness::Starting {
-        reason: "replaying the journal".to_owned(),
-    });
-    let recovered = recovery::replay(shared, journal, facts)?;
-    if recovered.rows > 0 {
-        tracing::info!(rows = recovered.rows, "replayed the journal");
-    }
-    Ok((recovered.next_stream_id, recovered.newest))
 }

@@ -12,7 +12,7 @@
 //! - `commit` and `committer`: what one group commit holds, and the thread that decides, commits, publishes and confirms.
 //! - `folder`: the thread that moves journal rows into the store in bulk.
 //! - `room`: what happens on a full disk; `reserve`: what is kept for that; `holes`: what dead chunks give back then.
-//! - `recovery`: what start-up replays. `rewind`: what takes back a commit that the disk had no room for. `timers`: what runs by the clock.
+//! - `recovery`: what start-up replays; `replaying`: how it says how far that is. `rewind`: what takes back a commit that the disk had no room for. `timers`: what runs by the clock.
 //!
 //! Invariants: durable, then published, then confirmed. A failed commit is sticky: nothing is confirmed after it until the
 //! files are opened again. A fold's rows and its watermark commit together; journal rows go only after.
@@ -37,6 +37,7 @@ mod looking;
 mod pace;
 mod publish;
 mod recovery;
+mod replaying;
 mod reserve;
 mod restored;
 mod retention;

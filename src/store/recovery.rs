@@ -12,6 +12,7 @@ use super::codec::{self, Entry};
 use super::error::StoreError;
 use super::facts::Facts;
 use super::journal::{self, Journal, Row};
+use super::replaying::Replaying;
 use super::retention;
 use super::shared::Shared;
 use crate::rules::{self, Command, Effect};
@@ -26,12 +27,13 @@ pub(super) struct Recovered {
     pub rows: u64,
 }
 
-/// Brings `shared` to the state of the last durable commit.
+/// Brings `shared` to the state of the last durable commit, and says on `/readyz` and in the log how far that is.
 pub(super) fn replay(
     shared: &Shared,
     journal: &mut Journal,
     facts: Facts,
 ) -> Result<Recovered, StoreError> {
+    let mut replaying = Replaying::begin(&shared.readiness);
     let mut replay = Replay {
         shared,
         streams: HashMap::new(),
@@ -42,11 +44,17 @@ pub(super) fn replay(
         },
         watermark: facts.watermark,
     };
-    journal.replay(facts.watermark, |row| replay.row(row))?;
+    journal.replay_telling(
+        facts.watermark,
+        |progress| replaying.is_at(progress),
+        |row| replay.row(row),
+    )?;
     if journal.left_out_last().is_some() {
         shared.metrics.journal_left_out.increment(1);
     }
     replay.publish();
+    let replayed = replaying.end(replay.recovered.rows);
+    shared.metrics.journal_replayed_bytes.set(replayed);
     Ok(replay.recovered)
 }
 

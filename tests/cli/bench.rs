@@ -194,6 +194,39 @@ fn start_tells_when_the_broker_serves_empty_and_filled() {
 }
 
 #[test]
+fn start_over_a_filled_store_tells_what_the_kill_left_and_what_came_after() {
+    let small = ["--fill", "8MiB", "--lead", "300ms"];
+    for streams in ["3", "500"] {
+        let report = bench("start", &[&small[..], &["--streams", streams]].concat());
+        assert_eq!(report["parameters"]["streams"].to_string(), streams);
+        let count = |phase: usize| number(&report, &format!("/phases/{phase}/count"));
+        assert!(count(0) >= f64::from((8 << 20) / 256), "filled: {report}");
+        assert!(count(1) > 0.0 && count(2) > 0.0, "{report}");
+        let fact = |name: &str| number(&report, &format!("/facts/{name}"));
+        let all = fact("store_bytes") + fact("journal_bytes");
+        assert!(all > f64::from(8 << 20), "{report}");
+        assert!(fact("replayed_bytes") > 0.0, "{report}");
+        assert!(fact("replayed_bytes") <= fact("journal_bytes"), "{report}");
+        assert!(fact("ready_after_kill") > 0.0, "{report}");
+        assert!(
+            fact("ready_rss_bytes_peak") > f64::from(1 << 20),
+            "{report}"
+        );
+        let speed = |phase: usize| number(&report, &format!("/phases/{phase}/per_second"));
+        let kept = fact("write_speed_kept") / (speed(2) / speed(1));
+        assert!((kept - 1.0).abs() < 0.01, "{report}");
+        let told = report["facts"]["readyz"].as_array().expect("the states");
+        let told: Vec<_> = told.iter().filter_map(|state| state.as_str()).collect();
+        let (last, before) = told.split_last().expect("at least one");
+        assert_eq!(*last, "ready", "{report}");
+        assert!(
+            before.iter().all(|state| state.starts_with("starting: ")),
+            "{report}"
+        );
+    }
+}
+
+#[test]
 fn a_workload_that_restarts_its_broker_refuses_one_that_was_named() {
     let broker = Broker::start();
     for workload in [
@@ -260,7 +293,7 @@ fn all_compares_every_row_with_its_goal() {
         .iter()
         .filter_map(|figure| figure["row"].as_str())
         .collect();
-    assert_eq!(rows.len(), 16, "{rows:?}");
+    assert_eq!(rows.len(), 18, "{rows:?}");
     for figure in figures {
         assert!(
             figure["value"].is_number() && figure["goal"].is_number(),

@@ -58,6 +58,12 @@ fn starts_without_the_last(directory: TempDir) -> String {
     assert!(again.contains(" WARN "), "{again}");
     let (over, _directory) = start(directory, 5, 0, None);
     assert!(!over.contains(" WARN "), "{over}");
+    for line in [
+        "replaying the journal bytes=",
+        "replayed the journal rows=5 ",
+    ] {
+        assert!(logged.contains(line), "{line}: {logged}");
+    }
     logged
 }
 

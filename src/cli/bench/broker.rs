@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt as _};
 use streamkeeper_client::Client;
 
 use super::Common;
-use super::process::{End, Started, Usage};
+use super::process::{DataSize, End, Started, Told, Usage};
 use crate::cli::failure::Failure;
 
 /// Deletes without an answer, at the end.
@@ -63,11 +63,25 @@ impl Broker {
 
     /// Ends it and starts it again on the same data; with `cold`, the data is no longer in memory then.
     pub(super) fn restart(&mut self, end: End, cold: bool) -> Result<(), Failure> {
+        self.started()?.restart(end, cold)
+    }
+
+    /// Kills it; gives what it left.
+    pub(super) fn kill(&mut self) -> Result<DataSize, Failure> {
+        self.started()?.end(End::Killed)
+    }
+
+    /// Starts it again after its end, with the data no longer in memory; gives what it told of that.
+    pub(super) fn start_cold(&mut self) -> Result<Told, Failure> {
+        self.started()?.start_cold()
+    }
+
+    fn started(&mut self) -> Result<&mut Started, Failure> {
         match self {
             Self::Named { .. } => Err(Failure::usage(
                 "--server: this workload restarts its broker; leave it out",
             )),
-            Self::Started(started) => started.restart(end, cold),
+            Self::Started(started) => Ok(started),
         }
     }
 

@@ -1,11 +1,10 @@
 //! Reading from the disk and not from memory: files are taken out of the system's page cache.
 //!
-//! Only what is on the disk already can go, so the files are synced first. It takes `dd` of GNU coreutils, which asks the kernel
-//! on our behalf: the call itself has no safe form in the standard library.
+//! Only what is on the disk already can go, so the files are synced first. `posix_fadvise` does it for each file by itself: it takes no
+//! rights but to read them, and leaves what others use in the cache.
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use crate::cli::failure::Failure;
 
@@ -14,31 +13,44 @@ pub(super) fn forget(directory: &Path) -> Result<(), Failure> {
     for entry in std::fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         if path.is_file() {
-            File::open(&path)
-                .and_then(|file| file.sync_all())
-                .map_err(failed)?;
-            forget_file(&path)?;
+            forget_file(&path).map_err(failed)?;
         }
     }
     Ok(())
 }
 
-fn forget_file(path: &Path) -> Result<(), Failure> {
-    let mut from = std::ffi::OsString::from("if=");
-    from.push(path);
-    // No block is copied; with none, `nocache` is about the whole file.
-    let ran = Command::new("dd")
-        .arg(from)
-        .args(["iflag=nocache", "count=0", "status=none"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    match ran {
-        Ok(status) if status.success() => Ok(()),
-        _ => Err(failed("it takes `dd` of GNU coreutils")),
-    }
+fn forget_file(path: &Path) -> std::io::Result<()> {
+    let file = File::open(path)?;
+    file.sync_all()?;
+    advise(&file)
+}
+
+#[cfg(target_os = "linux")]
+fn advise(file: &File) -> std::io::Result<()> {
+    use rustix::fs::{Advice, fadvise};
+    // Without a length it is about the whole file.
+    Ok(fadvise(file, 0, None, Advice::DontNeed)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise(_file: &File) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::io("taking files out of the page cache", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_forgotten_is_read_again_as_it_was() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("file");
+        std::fs::write(&file, [7; 10_000]).expect("written");
+        forget(directory.path()).expect("forgotten");
+        assert_eq!(std::fs::read(&file).expect("there"), [7; 10_000]);
+    }
 }

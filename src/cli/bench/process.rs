@@ -2,7 +2,7 @@
 //!
 //! It ignores the environment's settings, listens on a free port of the loopback, and keeps its data in a fresh
 //! directory. It can be ended and started again on the same data, drained or killed, with the files still in the system's
-//! page cache or not. The process is killed and the data removed when [`Started`] is dropped, however the run went.
+//! page cache or not, and be asked meanwhile how far its start is. The process is killed and the data removed when [`Started`] is dropped, however the run went.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::broker::Face;
+use super::probes::{self, Watched};
 use super::{Common, page_cache};
 use crate::cli::failure::Failure;
 use crate::config::keys::KEYS;
+use crate::store::journal::FILE as JOURNAL;
 
 /// Clock ticks a second in `/proc/PID/stat`; the same on every Linux that Rust runs on.
 const TICKS_A_SECOND: u32 = 100;
@@ -40,12 +42,43 @@ pub(super) struct Started {
     /// Of the face.
     address: String,
     ready: Duration,
+    /// The most memory that its process took until then.
+    ready_rss_peak: u64,
     /// What its earlier processes used: memory at most, and processor time.
     earlier: (u64, Duration),
 }
 
 #[derive(Debug)]
 struct Process(Child);
+
+/// A process that serves.
+#[derive(Debug)]
+struct Launched {
+    process: Process,
+    /// Of the face.
+    address: String,
+    ready: Duration,
+    ready_rss_peak: u64,
+    /// If it was watched.
+    told: Option<Told>,
+}
+
+/// What a broker told of its start.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// The states of `/readyz`, in order.
+    pub(super) states: Vec<String>,
+    /// Bytes of the journal that it replayed.
+    pub(super) replayed: u64,
+}
+
+/// Data files of a broker, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DataSize {
+    /// All but the journal.
+    pub(super) store: u64,
+    pub(super) journal: u64,
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -68,6 +101,8 @@ pub(super) struct Usage {
     pub(super) cpu: Duration,
     /// From the last start of the process to its readiness for clients.
     pub(super) ready: Duration,
+    /// The most memory that this process took until then, in bytes.
+    pub(super) ready_rss_peak: u64,
 }
 
 impl Started {
@@ -83,22 +118,32 @@ impl Started {
         } else {
             String::from("127.0.0.1:0")
         };
-        let (process, address, ready) =
-            launch(directory.path(), &listen, face, &common.serve_args)?;
+        let serve_args = &common.serve_args;
+        let launched = launch(directory.path(), &listen, face, serve_args, false)?;
         Ok(Self {
-            process,
+            process: launched.process,
             directory,
             listen,
             face,
-            serve_args: common.serve_args.clone(),
-            address,
-            ready,
+            serve_args: serve_args.clone(),
+            address: launched.address,
+            ready: launched.ready,
+            ready_rss_peak: launched.ready_rss_peak,
             earlier: (0, Duration::ZERO),
         })
     }
 
     /// Ends it and starts it again on the same data; with `cold`, the data is no longer in memory then.
     pub(super) fn restart(&mut self, end: End, cold: bool) -> Result<(), Failure> {
+        self.end(end)?;
+        if cold {
+            self.forget()?;
+        }
+        self.launch_again(false).map(drop)
+    }
+
+    /// Ends it; gives what it left.
+    pub(super) fn end(&mut self, end: End) -> Result<DataSize, Failure> {
         let used = self.usage();
         self.earlier = (used.rss_peak, used.cpu);
         match end {
@@ -106,13 +151,32 @@ impl Started {
             End::Killed => self.process.0.kill().map_err(failed)?,
         }
         self.process.0.wait().map_err(failed)?;
-        if cold {
-            page_cache::forget(&data(self.directory.path()))?;
-        }
-        let directory = self.directory.path();
-        (self.process, self.address, self.ready) =
-            launch(directory, &self.listen, self.face, &self.serve_args)?;
-        Ok(())
+        let data = data(self.directory.path());
+        let journal = std::fs::metadata(data.join(JOURNAL)).map_err(failed)?.len();
+        Ok(DataSize {
+            store: size_of(&data).saturating_sub(journal),
+            journal,
+        })
+    }
+
+    /// Starts it again after its end, with the data no longer in memory, and watches that.
+    pub(super) fn start_cold(&mut self) -> Result<Told, Failure> {
+        self.forget()?;
+        self.launch_again(true).map(Option::unwrap_or_default)
+    }
+
+    fn forget(&self) -> Result<(), Failure> {
+        page_cache::forget(&data(self.directory.path()))
+    }
+
+    fn launch_again(&mut self, watched: bool) -> Result<Option<Told>, Failure> {
+        let (directory, face) = (self.directory.path(), self.face);
+        let launched = launch(directory, &self.listen, face, &self.serve_args, watched)?;
+        self.process = launched.process;
+        self.address = launched.address;
+        self.ready = launched.ready;
+        self.ready_rss_peak = launched.ready_rss_peak;
+        Ok(launched.told)
     }
 
     pub(super) fn address(&self) -> &str {
@@ -130,23 +194,26 @@ impl Started {
     }
 
     pub(super) fn usage(&self) -> Usage {
-        let about = |what: &str| {
-            let path = format!("/proc/{}/{what}", self.process.0.id());
-            std::fs::read_to_string(path).unwrap_or_default()
-        };
-        let status = about("status");
+        let status = self.process.about("status");
         let (earlier_peak, earlier_cpu) = self.earlier;
         Usage {
             rss: memory(&status, "VmRSS:"),
             rss_peak: memory(&status, "VmHWM:").max(earlier_peak),
             data: size_of(&data(self.directory.path())),
-            cpu: processor_time(&about("stat")) + earlier_cpu,
+            cpu: processor_time(&self.process.about("stat")) + earlier_cpu,
             ready: self.ready,
+            ready_rss_peak: self.ready_rss_peak,
         }
     }
 }
 
 impl Process {
+    /// What the system says of it; nothing once it has ended.
+    fn about(&self, what: &str) -> String {
+        let path = format!("/proc/{}/{what}", self.0.id());
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
     fn terminate(&self) -> Result<(), Failure> {
         let pid = self.0.id().to_string();
         let sent = Command::new("kill").args(["-s", "TERM", &pid]).status();
@@ -162,17 +229,53 @@ fn data(directory: &Path) -> PathBuf {
     directory.join("data")
 }
 
-/// Starts the process; gives it with its address and the time until it served.
+/// Starts the process and waits until it serves; with `watched`, its HTTP port is on and asked meanwhile.
 fn launch(
     directory: &Path,
     listen: &str,
     face: Face,
     serve_args: &[String],
-) -> Result<(Process, String, Duration), Failure> {
-    let http = match face {
-        Face::Tcp => "off",
-        Face::Http => "127.0.0.1:0",
+    watched: bool,
+) -> Result<Launched, Failure> {
+    let mut command = command(directory, listen, serve_args)?;
+    let http = if watched || face == Face::Http {
+        "127.0.0.1:0"
+    } else {
+        "off"
     };
+    command.args(["--http", http]);
+    let begun = Instant::now();
+    let mut process = Process(command.spawn().map_err(failed)?);
+    let stdout = process.0.stdout.take();
+    let lines = stdout
+        .into_iter()
+        .flat_map(|stdout| BufReader::new(stdout).lines());
+    let (mut http, mut watch) = (String::new(), None);
+    let mut said = lines.map_while(Result::ok);
+    // Whichever face is loaded: it serves once it listens for clients of SKP, which it says last.
+    let tcp = said.find_map(|line| {
+        let (what, at) = line.split_once(" on ")?;
+        if what == "http" {
+            at.clone_into(&mut http);
+            watch = watched.then(|| Watched::start(http.clone()));
+        }
+        (what == "listening").then(|| at.to_owned())
+    });
+    let ready = begun.elapsed();
+    let ready_rss_peak = memory(&process.about("status"), "VmHWM:");
+    let tcp = tcp.ok_or_else(|| failed("it ended at once; see its error above"))?;
+    let told = watch.map(|watch| told(watch, &http)).transpose()?;
+    let address = if face == Face::Tcp { tcp } else { http };
+    Ok(Launched {
+        process,
+        address,
+        ready,
+        ready_rss_peak,
+        told,
+    })
+}
+
+fn command(directory: &Path, listen: &str, serve_args: &[String]) -> Result<Command, Failure> {
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     for key in KEYS {
         command.env_remove(key.variable());
@@ -182,31 +285,18 @@ fn launch(
         .arg("serve")
         .arg("--data")
         .arg(data(directory))
-        .args(["--listen", listen, "--http", http, "--log-level", "warn"])
+        .args(["--listen", listen, "--log-level", "warn"])
         .args(serve_args)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    let begun = Instant::now();
-    let mut process = Process(command.spawn().map_err(failed)?);
-    let stdout = process.0.stdout.take();
-    let lines = stdout
-        .into_iter()
-        .flat_map(|stdout| BufReader::new(stdout).lines());
-    let mut http = None;
-    let mut said = lines.map_while(Result::ok);
-    // Whichever face is loaded: it serves once it listens for clients of SKP, which it says last.
-    let tcp = said.find_map(|line| {
-        let (what, at) = line.split_once(" on ")?;
-        if what == "http" {
-            http = Some(at.to_owned());
-        }
-        (what == "listening").then(|| at.to_owned())
-    });
-    let ready = begun.elapsed();
-    match tcp.and_then(|tcp| if face == Face::Tcp { Some(tcp) } else { http }) {
-        Some(address) => Ok((process, address, ready)),
-        None => Err(failed("it ended at once; see its error above")),
-    }
+    Ok(command)
+}
+
+fn told(watched: Watched, http: &str) -> Result<Told, Failure> {
+    Ok(Told {
+        states: watched.told()?,
+        replayed: probes::metric(http, "streamkeeper_journal_replayed_bytes")?,
+    })
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {

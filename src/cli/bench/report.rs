@@ -18,6 +18,8 @@ pub(super) struct Report {
     parameters: Vec<(&'static str, Value)>,
     phases: Vec<Phase>,
     facts: Vec<Fact>,
+    /// What a workload was told, in words.
+    told: Vec<(&'static str, Vec<String>)>,
     broker: Option<BrokerReport>,
 }
 
@@ -101,6 +103,7 @@ impl Report {
             parameters,
             phases: Vec::new(),
             facts: Vec::new(),
+            told: Vec::new(),
             broker: None,
         }
     }
@@ -129,6 +132,12 @@ impl Report {
     /// Adds a number of bytes.
     pub(super) fn bytes(self, name: &'static str, bytes: u64) -> Self {
         self.fact(name, float(bytes), Unit::Bytes)
+    }
+
+    /// Adds words.
+    pub(super) fn told(mut self, name: &'static str, words: Vec<String>) -> Self {
+        self.told.push((name, words));
+        self
     }
 
     /// The numbers that rounds of one workload are compared by; the first is the most telling one.
@@ -165,7 +174,9 @@ impl Report {
                 .map(|(name, value)| ((*name).to_owned(), value.clone()))
                 .collect::<Map<_, _>>()
         };
-        let facts: Vec<_> = self.facts.iter().map(|f| (f.name, f.to_json())).collect();
+        let numbers = self.facts.iter().map(|fact| (fact.name, fact.to_json()));
+        let words = self.told.iter().map(|(name, words)| (*name, json!(words)));
+        let facts: Vec<_> = numbers.chain(words).collect();
         let broker = self.broker.as_ref().map(|broker| {
             let usage = broker.usage.map(|(before, after)| {
                 json!({
@@ -278,6 +289,9 @@ impl fmt::Display for Report {
         for fact in &self.facts {
             let shown = fact.unit.show(fact.value);
             writeln!(f, "{:24} {shown}", fact.name.replace('_', " "))?;
+        }
+        for (name, words) in &self.told {
+            writeln!(f, "{:24} {}", name.replace('_', " "), words.join("; "))?;
         }
         if let Some((before, after)) = self.broker.as_ref().and_then(|broker| broker.usage) {
             let mib = |bytes: u64| float(bytes) / f64::from(1 << 20);

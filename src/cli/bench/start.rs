@@ -3,6 +3,10 @@
 //! With `--streams`, the store is filled first. Then the broker is drained and started with its files on the disk alone, and
 //! records are appended to streams that nobody touched since, each followed by another to the same stream; the
 //! difference is the price of loading a stream. Last it is killed in the middle of its work and started again.
+//!
+//! With `--fill`, it is about a start with much in the store and a full journal ([`killed`]).
+
+mod killed;
 
 use std::time::Duration;
 
@@ -17,6 +21,7 @@ use super::process::End;
 use super::report::{Phase, Report};
 use super::streams::Streams;
 use crate::cli::failure::Failure;
+use crate::config::ByteCount;
 
 /// Start a broker and see how soon it serves
 #[derive(Clone, Debug, Args)]
@@ -26,11 +31,25 @@ pub(super) struct Start {
     streams: u64,
 
     /// Of these, append to this many for the first time
-    #[arg(long, value_name = "STREAMS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "STREAMS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "fill")]
     touched: u64,
 
+    /// Fill the store with this much, as in 10GiB, kill the broker as it is written to at full speed, and start it with
+    /// its data on the disk alone; over --streams, or else over 4
+    #[arg(long, value_name = "SIZE")]
+    fill: Option<ByteCount>,
+
+    /// With --fill, measure the speed of writing this long, before the kill and right after the start
+    #[arg(long, value_name = "TIME", default_value = "2s", requires = "fill")]
+    lead: humantime::Duration,
+
     /// Let it rest this long before its memory is measured
-    #[arg(long, value_name = "TIME", default_value = "1s")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1s",
+        conflicts_with = "fill"
+    )]
     settle: humantime::Duration,
 }
 
@@ -40,6 +59,9 @@ impl Start {
             return Err(Failure::usage(
                 "--server: this workload starts its broker; leave it out",
             ));
+        }
+        if let Some(fill) = self.fill {
+            return killed::run(fill, self.streams, *self.lead, broker).await;
         }
         let empty = broker.usage().ready;
         let rss = self.idle(broker).await?;

@@ -97,6 +97,35 @@ fn row(length: usize, fill: u8) -> Bytes {
 }
 
 #[test]
+fn a_replay_tells_how_far_it_is_commit_by_commit_up_to_all_that_there_is() {
+    let mut run = Run::new();
+    let mut journal = run.open(0);
+    let row = Bytes::from(vec![7; 3 * BLOCK]);
+    for _ in 0..6 {
+        run.commit(&mut journal, &[row.clone(), row.clone()], 0);
+    }
+    drop(journal);
+    let mut journal = Journal::open(&Directory::new(run.directory.path())).expect("it opens");
+    let told = std::cell::RefCell::new(Vec::new());
+    let mut rows_before = Vec::new();
+    let each = |row: Row| {
+        rows_before.push((row.number, told.borrow().len()));
+        Ok(())
+    };
+    let tell = |progress: Progress| told.borrow_mut().push(progress);
+    // The first two commits are folded, and so is half of the third.
+    journal.replay_telling(5, tell, each).expect("it is whole");
+    let frame = 7 * BLOCK_BYTES;
+    let done = |commits: u64| Progress {
+        done: commits * frame,
+        total: 4 * frame,
+    };
+    assert_eq!(told.into_inner(), [0, 1, 2, 3, 4].map(done));
+    let before = [(6, 1), (7, 2), (8, 2), (9, 3), (10, 3), (11, 4), (12, 4)];
+    assert_eq!(rows_before, before);
+}
+
+#[test]
 fn rows_come_back_from_the_watermark_on() {
     let mut run = Run::new();
     let mut journal = run.open(0);

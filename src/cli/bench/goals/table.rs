@@ -140,6 +140,17 @@ const fn none_missing(at: &'static str) -> Figure {
     }
 }
 
+/// The goals are for 10 GiB, which takes minutes to write and is left to a person: `start --fill 10GiB`, and over many streams `--streams 100000`.
+const AFTER_A_KILL: &[Figure] = &[
+    within("ready", "/facts/ready_after_kill", 1.0),
+    Figure {
+        name: "speed of writes, after over before",
+        at: "/facts/write_speed_kept",
+        unit: Unit::Ratio,
+        bound: Bound::AtLeast(0.9),
+    },
+];
+
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// In the order in which they run: a row comes after those it is compared with.
@@ -291,6 +302,13 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "start after a kill, 1 GiB",
+        command: "start",
+        full: "--fill 1GiB --rounds 3",
+        small: "--fill 1MiB --lead 50ms",
+        figures: AFTER_A_KILL,
+    },
+    Row {
         name: "neighbours",
         command: "neighbours",
         full: "--rounds 3",
@@ -304,6 +322,11 @@ pub(super) const ROWS: &[Row] = &[
             ratio(
                 "confirm p99 beside 4 producers, over alone",
                 "/facts/producers_p99_over_alone",
+                3.0,
+            ),
+            ratio(
+                "confirm p99 beside 4 x 1,024 single records, over alone",
+                "/facts/pipelines_p99_over_alone",
                 3.0,
             ),
         ],

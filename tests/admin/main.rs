@@ -2,6 +2,8 @@
 //!
 //! The routes are started with a readiness value and no broker, as they are while a broker still opens its store.
 
+mod asking;
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -29,7 +31,7 @@ struct Http {
 async fn start() -> Http {
     let (metrics, exporter) = Metrics::new();
     let starting = Readiness::Starting {
-        reason: "replaying the journal".into(),
+        reason: "replaying the journal (40 of 90 MiB)".into(),
     };
     let (readiness, seen) = watch::channel(starting);
     let http = HttpServer::bind("127.0.0.1:0").await.expect("a free port");
@@ -78,22 +80,22 @@ impl Http {
 
     /// The whole response to `GET path` as text.
     async fn get(&self, path: &str, header: &str) -> String {
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n");
-        let address = self.address;
-        let exchange = move || {
-            let mut socket = TcpStream::connect(address).expect("connected");
-            socket.write_all(request.as_bytes()).expect("sent");
-            let mut response = String::new();
-            socket
-                .read_to_string(&mut response)
-                .expect("an answer in UTF-8");
-            response
-        };
-        tokio::task::spawn_blocking(exchange)
+        let (address, path, header) = (self.address, path.to_owned(), header.to_owned());
+        tokio::task::spawn_blocking(move || get(address, &path, &header))
             .await
             .expect("the exchange ends")
     }
+}
+
+fn get(address: SocketAddr, path: &str, header: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n");
+    let mut socket = TcpStream::connect(address).expect("connected");
+    socket.write_all(request.as_bytes()).expect("sent");
+    let mut response = String::new();
+    socket
+        .read_to_string(&mut response)
+        .expect("an answer in UTF-8");
+    response
 }
 
 #[tokio::test]
@@ -130,7 +132,11 @@ async fn readyz_says_which_state_and_why() {
     let http = start().await;
     http.open().await;
     for (state, status, text) in [
-        (None, "503", "starting: replaying the journal\n"),
+        (
+            None,
+            "503",
+            "starting: replaying the journal (40 of 90 MiB)\n",
+        ),
         (Some(Readiness::Ready), "200", "ready\n"),
         (
             Some(Readiness::Draining),
@@ -162,6 +168,51 @@ async fn readyz_says_which_state_and_why() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn readyz_says_how_far_the_replay_of_the_journal_is() {
+    let directory = asking::unfolded(3 << 20).await;
+    let http = start().await;
+    let address = http.address;
+    let (files, answers) = asking::Asking::over(directory.path(), move || {
+        let response = get(address, "/readyz", "");
+        let (_, body) = response.split_once("\r\n\r\n").expect("an answer");
+        body.trim().to_owned()
+    });
+    http.readiness.send_replace(Readiness::Starting {
+        reason: "opening the store".into(),
+    });
+    let mut options = BrokerOptions::in_directory(directory.path());
+    options.files = Arc::new(files);
+    options.readiness = http.readiness.clone();
+    options.metrics = Arc::clone(&http.metrics);
+    let broker = Broker::open(options).await.expect("it opens");
+    let scrape = http.get("/metrics", "").await;
+    broker.close_all().await;
+
+    let progress: Vec<(u64, u64)> = answers
+        .lock()
+        .iter()
+        .filter_map(|answer| asking::progress(answer))
+        .collect();
+    let (first, last) = (progress[0], progress[progress.len() - 1]);
+    assert_eq!(first.0, 0, "{progress:?}");
+    assert_eq!(last.0, last.1, "{progress:?}");
+    assert!(last.1 >= 3, "{progress:?}");
+    for pair in progress.windows(2) {
+        assert!(
+            pair[0].0 < pair[1].0 && pair[0].1 == pair[1].1,
+            "{progress:?}"
+        );
+    }
+    assert!(progress.len() > 3, "{progress:?}");
+    let replayed = scrape
+        .lines()
+        .find_map(|line| line.strip_prefix("streamkeeper_journal_replayed_bytes "))
+        .and_then(|bytes| bytes.parse::<u64>().ok());
+    assert!(replayed > Some((last.1 - 1) << 20), "{replayed:?}");
+    assert!(replayed <= Some(last.1 << 20), "{replayed:?}");
+}
+
 #[tokio::test]
 async fn a_store_that_is_ready_is_starting_until_the_streams_are_served() {
     let http = start().await;
@@ -191,7 +242,7 @@ async fn probes_answer_in_json_when_asked() {
         assert!(head.contains("content-type: application/json"), "{head}");
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["status"], "starting");
-        assert_eq!(body["reason"], "replaying the journal");
+        assert_eq!(body["reason"], "replaying the journal (40 of 90 MiB)");
     }
 }
 
