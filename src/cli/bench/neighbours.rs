@@ -1,7 +1,8 @@
 //! What others cost somebody who appends little: how long an append takes alone, and how long beside each kind of bad neighbour.
 //!
 //! The neighbours are runs of `bench append` in processes of their own, on the same broker. Time counts from the moment an append
-//! was due; these moments are uneven, so that they meet each phase of what a neighbour does. All share the machine's cores, so part of what neighbours cost is the wait for a core, as it is for an application.
+//! was due; these moments are uneven, so that they meet each phase of what a neighbour does. All share the machine's cores, so part of
+//! what neighbours cost is the wait for a core, as it is for an application.
 
 use std::time::Duration;
 
