@@ -101,7 +101,7 @@ impl Fold {
         let _writing = store.writing.lock();
         let write = store.begin_write()?;
         let mut names = Vec::with_capacity(self.streams.len());
-        let (dead, synced, leftovers);
+        let (dead, synced, removed, leftovers);
         {
             let mut tables = Tables::open(&write, &store.segments, self.syncs, removals_max)?;
             if self.begins_segment {
@@ -116,6 +116,7 @@ impl Fold {
                 tables.chunks.compact(&mut compaction)?;
             }
             (dead, synced) = tables.chunks.finish()?;
+            removed = tables.removals_left < removals_max;
             // By the accounts as they are now: what this fold removed may have made a victim.
             leftovers = tables.has_removals()?
                 || !self.moves_nothing && tables.chunks.has_victim(&compaction)?;
@@ -132,6 +133,7 @@ impl Fold {
         compaction.forget(&dead);
         Ok(Written {
             names,
+            removed,
             leftovers,
             compaction,
             syncs: synced + COMMIT_SYNCS,
@@ -155,6 +157,8 @@ fn if_whole<T>(read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreEr
 pub(super) struct Written {
     /// The streams it touched.
     pub names: Vec<StreamName>,
+    /// It removed chunks or whole streams.
+    pub removed: bool,
     /// There is more to remove or to move.
     pub leftovers: bool,
     /// How far that is.

@@ -324,6 +324,7 @@ impl Folder {
             let removals_max = self.shared.options.removals_per_fold;
             let written = fold.write(chunks, removals_max, self.compaction.clone())?;
             folded.streams = written.names;
+            self.slack.removed |= written.removed;
             self.begins_segment = false;
             (self.leftovers, self.compaction) = (written.leftovers, written.compaction);
             self.shared

@@ -7,26 +7,28 @@
 //! Invariants: looks take at most a hundredth of the time, since each may go through all of redb's file; nothing is brought together under a snapshot. Who
 //! calls this sees to it that the disk is not full: things are moved before anything is given back.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::chunks::ChunkStore;
 use super::error::StoreError;
 
-/// After a look it rests for so many times as long as that took.
+/// After a look it rests for so many times as long as that took,
 const REST: u32 = 100;
+
+/// but at least for this long.
+const REST_LEAST: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Slack {
     /// Something was removed since the last look.
-    removed: bool,
+    pub removed: bool,
     rests: Option<Instant>,
 }
 
 impl Slack {
-    /// After a fold, which has left something to remove or not. True if the next one shall begin a new segment.
+    /// After a fold, which has left more to remove or not. True if the next one shall begin a new segment.
     pub fn give_back(&mut self, store: &ChunkStore, leftovers: bool) -> Result<bool, StoreError> {
-        self.removed |= leftovers;
         if leftovers || !self.removed || store.segments.are_pinned() {
             return Ok(false);
         }
@@ -37,7 +39,7 @@ impl Slack {
         self.removed = store.is_half_empty()? && !store.bring_together()?;
         let took = begun.elapsed();
         tracing::debug!(?took, "looked for room that is not needed");
-        self.rests = Some(begun + took * REST);
+        self.rests = Some(begun + (took * REST).max(REST_LEAST));
         store.last_segment_is_half_dead()
     }
 }
