@@ -2,7 +2,7 @@
 //!
 //! A commit is waited for until it is done, and what fills one with batches keeps disk and cores busy besides. So while there are
 //! light queues, long ones get at most half of the committer's time: after a commit that took from one, long queues are left out for as
-//! long as it took. Commits are small meanwhile, and folds sync as they go, since each is waited for. Without light queues nothing of that is done.
+//! long as it took. Commits are small meanwhile, and folds sync as they go, since each is waited for. With queues of one kind nothing of that is done.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ const COMMIT_BYTES_MAX: usize = 256 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     light_seen: Option<Instant>,
+    long_seen: Option<Instant>,
     /// The commit under way took from a long queue.
     has_long: bool,
     /// Until when long queues are left out.
@@ -32,6 +33,9 @@ impl Pace {
     pub fn begin(&mut self, drained: &[Drained], now: Instant) {
         let has = |kind| drained.iter().any(|part| part.queue == kind);
         self.has_long = has(QueueKind::Long);
+        if self.has_long {
+            self.long_seen = Some(now);
+        }
         if has(QueueKind::Light) {
             self.light_seen = Some(now);
         }
@@ -44,9 +48,11 @@ impl Pace {
         }
     }
 
-    /// A light queue was seen a moment ago.
+    /// Long queues and light ones were seen a moment ago. (A thousand streams with little each are light, and nobody is in their way.)
     pub fn is_beside_light(&self, now: Instant) -> bool {
-        self.light_seen.is_some_and(|at| now < at + REMEMBERED)
+        let seen = [self.light_seen, self.long_seen];
+        seen.iter()
+            .all(|seen| seen.is_some_and(|at| now < at + REMEMBERED))
     }
 
     /// About how many bytes a commit may bring `now`.
@@ -144,10 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn commits_are_small_beside_light_queues_only() {
+    fn commits_are_small_with_long_queues_beside_light_ones_only() {
         let (mut pace, begun) = (Pace::default(), Instant::now());
-        pace.after(&[QueueKind::Long], begun, MS);
-        assert_eq!(pace.commit_bytes_max(begun + MS), usize::MAX);
+        for alone in [QueueKind::Long, QueueKind::Light] {
+            let mut pace = Pace::default();
+            pace.after(&[alone], begun, MS);
+            assert_eq!(pace.commit_bytes_max(begun + MS), usize::MAX);
+        }
         pace.after(&BOTH, begun + MS, MS);
         assert_eq!(pace.commit_bytes_max(begun + 2 * MS), COMMIT_BYTES_MAX);
         let later = begun + MS + REMEMBERED;

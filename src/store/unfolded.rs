@@ -36,7 +36,8 @@ pub(crate) struct Unfolded {
     pub stuck: Option<String>,
     /// Writes are refused for lack of room: the folder shall make some. Committer writes, folder reads.
     pub full: bool,
-    /// There are [light](crate::stream::QueueKind::Light) queues: a fold shall not keep the disk busy for long. Committer writes, folder reads.
+    /// Long queues are beside [light](crate::stream::QueueKind::Light) ones: a fold shall not keep the disk busy for long. Committer writes,
+    /// folder reads.
     pub beside_light: bool,
 }
 
