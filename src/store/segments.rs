@@ -542,6 +542,18 @@ mod tests {
     }
 
     #[test]
+    fn a_dead_segment_is_given_back_before_it_is_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let segments = Segments::new(Arc::new(Directory::new(place.path())), 1 << 26);
+        let path = place.path().join(name(1));
+        std::fs::write(&path, vec![7; 3 << 20]).unwrap();
+        let held = std::fs::File::open(&path).unwrap();
+        segments.remove(&[1]).unwrap();
+        assert!(!path.exists());
+        assert_eq!(held.metadata().unwrap().len(), GIVEN_BACK_BYTES);
+    }
+
+    #[test]
     fn a_fold_is_synced_once_or_as_it_goes() {
         assert_eq!(synced(Syncs::AtTheEnd, 20), 1);
         // Six chunks fill a piece.
