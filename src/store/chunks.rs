@@ -224,6 +224,7 @@ impl ChunkStore {
         if length < SPARSE_BYTES {
             return Ok(false);
         }
+        let _writing = self.writing.lock();
         let write = self.begin_write()?;
         let stats = write.stats().map_err(failed)?;
         write.abort().map_err(failed)?;
