@@ -1,7 +1,7 @@
-//! Shrinking a data directory that no broker has open: what a broker leaves for later is done now, and what it never does as well.
+//! Shrinking a data directory that no broker has open: what a broker does by and by is done now, and to the end.
 //!
 //! The journal is folded and emptied, chunks of deleted and trimmed streams are removed, segments of which half is dead are emptied, and
-//! redb brings its own file together, which it can only do alone. Each step is what a broker does or leaves the files as one might have: it may
+//! redb brings its own file together. Each step is what a broker does or leaves the files as one might have: it may
 //! be cut off anywhere.
 
 use std::sync::Arc;
