@@ -83,10 +83,10 @@ impl Folder {
     pub fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let Some(chunks) = &shared.chunks else { return };
-        match chunks.has_leftovers() {
-            Ok(leftovers) => self.leftovers = leftovers,
-            Err(error) => return shared.fault(&error),
-        }
+        self.leftovers = chunks.has_leftovers().unwrap_or_else(|error| {
+            tracing::warn!(%error, "what is left to remove could not be read; the next fold looks again");
+            true
+        });
         loop {
             let (rows, stop) = self.next_rows();
             if shared.faulted().is_some() || (rows.is_empty() && stop) {

@@ -179,6 +179,8 @@ struct State {
     /// This life ends instead of this event.
     ends_at: Option<usize>,
     plan: Option<Plan>,
+    /// The thread that met the plan last.
+    met_by: Option<String>,
     /// Of a disk that can be full.
     room: Option<Room>,
     /// Everything that was tried, of disks that note it.
@@ -279,6 +281,11 @@ impl Disk {
     /// Whether a failure is still to come.
     pub fn is_planned(&self) -> bool {
         self.state.lock().plan.is_some()
+    }
+
+    /// The name of the thread that met the planned failure last.
+    pub fn met_by(&self) -> Option<String> {
+        self.state.lock().met_by.clone()
     }
 
     /// Notes everything that is tried from now on.
@@ -491,6 +498,7 @@ impl State {
             plan.after -= 1;
             return Ok(());
         }
+        self.met_by = std::thread::current().name().map(str::to_owned);
         let error = plan.error;
         if !plan.lasts {
             self.plan = None;

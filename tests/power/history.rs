@@ -62,6 +62,13 @@ impl Setup {
             fold_bytes: usize::MAX,
             hot_tail_bytes_max: 64 << 20,
             fold_interval: Duration::from_secs(3_600),
+            ..self.uncached()
+        }
+    }
+
+    /// Keeps no page of the store in memory.
+    pub fn uncached(self) -> Self {
+        Self {
             store_cache_bytes: 0,
             ..self
         }
