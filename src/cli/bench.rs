@@ -28,6 +28,7 @@ mod raw;
 mod report;
 mod rounds;
 mod serial;
+mod stalled;
 mod start;
 mod streams;
 mod writers;

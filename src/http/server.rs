@@ -24,7 +24,7 @@ use super::Routes;
 use super::reply::Never;
 use super::unread::UnreadLimit;
 use crate::metrics::Metrics;
-use crate::server::concerns_one_peer;
+use crate::server::{concerns_one_peer, socket};
 
 /// What the listener allows.
 #[derive(Clone, Debug)]
@@ -192,10 +192,7 @@ impl Door {
             }
             return;
         }
-        // Without it answers may be held back for tens of milliseconds; never a reason to refuse a peer.
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY is not set");
-        }
+        socket::prepare(&socket);
         let late = self.draining.is_cancelled();
         let counted = self.metrics.http_connections.hold();
         let serving = serve(

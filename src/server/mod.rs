@@ -3,7 +3,7 @@
 //! Serves SKP/1 on any number of TCP addresses and Unix sockets. One accept task per listener, one task per connection.
 //! What is said on a connection is the business of [`crate::connection`] and [`crate::session`].
 //!
-//! - `address`: where to listen, as text. `listener`: one bound socket. `roster`: who is connected.
+//! - `address`: where to listen, as text. `listener`: one bound socket. `roster`: who is connected. `socket`: what TCP sockets are set to.
 //!
 //! Invariants:
 //! - An accept error never ends a listener: it backs off and tries again.
@@ -13,6 +13,7 @@
 mod address;
 mod listener;
 mod roster;
+pub(crate) mod socket;
 
 use std::io;
 use std::sync::Arc;
@@ -190,10 +191,7 @@ impl Door {
         match accepted {
             Accepted::Tcp(stream) => {
                 metrics.connections_accepted_tcp.increment(1);
-                // Without it frames may be held back for tens of milliseconds; never a reason to refuse a peer.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "TCP_NODELAY is not set");
-                }
+                socket::prepare(&stream);
                 self.serve(stream);
             }
             Accepted::Unix(stream) => {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::broker::Broker;
-use super::fixture::{append, encoded};
+use super::fixture::{Client, append, encoded};
 use super::{CEILING, PATIENCE, beside, connect, fill, start, within};
 
 /// What a socket does not take for this long is not taken.
@@ -27,7 +27,12 @@ async fn narrow(address: &str) -> TcpStream {
 }
 
 /// So many readers of events of stream `s`, each from another of `records` records of `bytes` bytes, that read nothing.
-async fn deaf_readers(broker: &Broker, readers: usize, records: usize, bytes: usize) {
+async fn deaf_readers(
+    broker: &Broker,
+    readers: usize,
+    records: usize,
+    bytes: usize,
+) -> Vec<TcpStream> {
     let mut deaf = Vec::new();
     for number in 0..readers {
         let mut socket = narrow(&broker.http).await;
@@ -44,6 +49,7 @@ async fn deaf_readers(broker: &Broker, readers: usize, records: usize, bytes: us
         let said = |code: &[u8]| status == *[b"HTTP/1.1 ", code].concat();
         assert!(said(b"200") || said(b"429"), "{status:?}");
     }
+    deaf
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,6 +66,56 @@ async fn readers_of_large_events_that_stop_reading() {
     fill(&broker, "s", 60, 1 << 20).await;
     beside(&broker, deaf_readers(&broker, 300, 50, 1 << 20)).await;
     within(CEILING, &broker, "300 deaf readers of events of 1 MiB");
+}
+
+/// What the system has taken from the broker for each of its peers at `address` and not sent: the first figure of a socket's queues.
+fn taken_by_the_system(address: &str) -> Vec<u64> {
+    let port = address.rsplit(':').next().expect("a port");
+    let local = format!(":{:04X}", port.parse::<u16>().expect("a port"));
+    let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let queued = sockets.lines().skip(1).filter_map(|socket| {
+        let fields: Vec<&str> = socket.split_whitespace().collect();
+        let (at, queues) = (fields.get(1)?, fields.get(4)?);
+        let unsent = queues.split(':').next()?;
+        at.ends_with(&local)
+            .then(|| u64::from_str_radix(unsent, 16).expect("a number"))
+    });
+    queued.collect()
+}
+
+/// Waits until the system takes no more, and says what it took for the peer that it took most for.
+async fn most_taken(address: &str) -> u64 {
+    let stuck = async {
+        let mut before = Vec::new();
+        loop {
+            let taken = taken_by_the_system(address);
+            if taken == before {
+                return taken.into_iter().max().expect("peers");
+            }
+            before = taken;
+            tokio::time::sleep(STUCK / 4).await;
+        }
+    };
+    timeout(PATIENCE, stuck).await.expect("it comes to an end")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_system_holds_little_for_those_that_read_nothing() {
+    let broker = start(CEILING);
+    fill(&broker, "s", 100, 60_000).await;
+    let mut deaf = Vec::new();
+    for _ in 0..20 {
+        let mut client = Client::new(narrow(&broker.tcp).await);
+        client.shake_hands().await;
+        client.subscribe(1, "s", Start::Beginning, u64::MAX).await;
+        deaf.push(client);
+    }
+    let subscribers = most_taken(&broker.tcp).await;
+    let _deaf = deaf_readers(&broker, 20, 1, 60_000).await;
+    let readers = most_taken(&broker.http).await;
+    println!("{subscribers} bytes for a subscriber, {readers} for a reader of events");
+    assert!(subscribers > 0 && readers > 0, "nobody was sent anything");
+    assert!(subscribers.max(readers) < 512 << 10, "the system holds it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

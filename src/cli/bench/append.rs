@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 use serde_json::json;
 use streamkeeper_client::{
     AppendOptions, Client, Confirms, CreateOptions, Error, Receipt, Storage,
@@ -19,6 +19,9 @@ use super::progress::{self, Goal};
 use super::report::{Phase, Report};
 use crate::cli::failure::Failure;
 use crate::config::ByteCount;
+
+/// Streams that are being created at once.
+const CREATES_MAX: usize = 512;
 
 /// Append as fast as possible, or at a rate, from many connections to many streams
 #[derive(Clone, Debug, Args)]
@@ -129,10 +132,14 @@ impl Append {
             let kept = memory_stream_bytes(self.streams);
             options = options.storage(Storage::Memory).max_bytes(kept);
         }
-        for name in &names {
-            let created = client.create(name.as_str(), options.clone()).await;
-            created.map_err(Failure::during("creating the streams"))?;
+        let creating = names
+            .iter()
+            .map(|name| client.create(name.as_str(), options.clone()));
+        let mut created = stream::iter(creating).buffer_unordered(CREATES_MAX);
+        while let Some(outcome) = created.next().await {
+            outcome.map_err(Failure::during("creating the streams"))?;
         }
+        drop(created);
         Ok(names)
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use streamkeeper_client::Client;
 
 use super::broker::Broker;
 use super::measure::{Latencies, RunClock};
@@ -32,7 +33,7 @@ impl Connections {
         let opened = Latencies::new()?;
         let clock = RunClock::start();
         let goal = Goal::Operations(self.number);
-        let opening = self.open(broker, &opened);
+        let opening = open(broker, self.number, &opened);
         let clients = progress::show("connections", goal, || opened.seen(), opening).await?;
         let elapsed = Duration::from_nanos(clock.now());
         tokio::time::sleep(*self.settle).await;
@@ -53,19 +54,20 @@ impl Connections {
         let each = after.rss.saturating_sub(before.rss) / self.number;
         Ok(report.bytes("memory_per_connection_bytes", each))
     }
+}
 
-    async fn open(
-        &self,
-        broker: &Broker,
-        opened: &Latencies,
-    ) -> Result<Vec<streamkeeper_client::Client>, Failure> {
-        let mut clients = Vec::new();
-        for _ in 0..self.number {
-            let begun = RunClock::start();
-            clients.push(broker.connect().await?);
-            opened.record_all([begun.now()]);
-            opened.saw(1);
-        }
-        Ok(clients)
+/// Opens so many connections, one after the other.
+pub(super) async fn open(
+    broker: &Broker,
+    number: u64,
+    opened: &Latencies,
+) -> Result<Vec<Client>, Failure> {
+    let mut clients = Vec::new();
+    for _ in 0..number {
+        let begun = RunClock::start();
+        clients.push(broker.connect().await?);
+        opened.record_all([begun.now()]);
+        opened.saw(1);
     }
+    Ok(clients)
 }

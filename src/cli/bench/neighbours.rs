@@ -1,6 +1,7 @@
 //! What others cost somebody who appends little: how long an append takes alone, and how long beside each kind of bad neighbour.
 //!
-//! The neighbours are runs of `bench append` in processes of their own, on the same broker. Time counts from the moment an append
+//! The busy neighbours are runs of `bench append` in processes of their own, on the same broker; the others are connections of this process
+//! that are just there, or that subscribe to what is appended and read nothing. Time counts from the moment an append
 //! was due; these moments are uneven, so that they meet each phase of what a neighbour does. All share the machine's cores, so part of
 //! what neighbours cost is the wait for a core, as it is for an application.
 
@@ -10,13 +11,16 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use streamkeeper_client::{Client, CreateOptions};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::broker::{Broker, stream_name};
+use super::connections;
 use super::measure::{Budget, Extent, Latencies, Pace, RunClock, payload};
 use super::own::{self, Told, number};
 use super::report::{Phase, Report, Unit, float};
+use super::stalled;
 use crate::cli::failure::Failure;
 
 /// Append little, alone and then beside clients that take all they can get
@@ -30,45 +34,111 @@ pub(super) struct Neighbours {
     #[arg(long, default_value_t = 256)]
     record_bytes: usize,
 
+    /// Idle connections of that neighbour: a broker takes 10,000 unless told otherwise
+    #[arg(long, default_value_t = 9_990)]
+    connections: u64,
+
+    /// Subscribers that do not read
+    #[arg(long, default_value_t = 1_000)]
+    subscribers: u64,
+
+    /// Streams of the neighbour with many
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    streams: u64,
+
     /// Measure this long, alone and beside each neighbour
     #[arg(long, value_name = "TIME", default_value = "5s")]
     duration: humantime::Duration,
 
-    /// Let each neighbour get up to speed for this long before
-    #[arg(long, value_name = "TIME", default_value = "1s")]
+    /// Let each neighbour get up to speed for this long before: its streams are made in it
+    #[arg(long, value_name = "TIME", default_value = "3s")]
     lead: humantime::Duration,
 }
 
-/// A neighbour: what it runs, and how what it does to others is called.
+/// A neighbour, and how what it does to others is called.
 struct Neighbour {
-    command: &'static str,
+    does: Does,
+    appends: &'static str,
+    ratio: &'static str,
+}
+
+enum Does {
+    /// Runs a workload; its speed is called so.
+    Run {
+        command: String,
+        speed: &'static str,
+    },
+    /// Holds so many connections.
+    Nothing(u64),
+    /// Subscribes on so many connections to what is appended, from its beginning, and reads none of it.
+    Stall(u64),
+}
+
+/// A neighbour that runs a workload.
+fn running(
+    command: impl Into<String>,
     appends: &'static str,
     ratio: &'static str,
     speed: &'static str,
+) -> Neighbour {
+    let command = command.into();
+    Neighbour {
+        does: Does::Run { command, speed },
+        appends,
+        ratio,
+    }
 }
 
-const NEIGHBOURS: [Neighbour; 3] = [
-    Neighbour {
-        command: "append --connections 1 --streams 1 --in-flight 16 --record-bytes 1048576 --rate 50",
-        appends: "appends beside 50 records of 1 MiB a second",
-        ratio: "large_p99_over_alone",
-        speed: "large_records_per_second",
-    },
-    Neighbour {
-        command: "append --connections 4 --streams 4 --producer",
-        appends: "appends beside 4 producers at full speed",
-        ratio: "producers_p99_over_alone",
-        speed: "producers_records_per_second",
-    },
-    Neighbour {
-        command: "append --connections 4 --streams 4 --in-flight 1024",
-        appends: "appends beside 4 x 1,024 single records",
-        ratio: "pipelines_p99_over_alone",
-        speed: "pipelines_records_per_second",
-    },
-];
+/// A neighbour at work.
+enum Beside {
+    Running(JoinHandle<Result<Value, Failure>>),
+    Idle(Vec<Client>),
+    Stalled(Vec<TcpStream>),
+}
 
 impl Neighbours {
+    fn all(&self) -> [Neighbour; 6] {
+        [
+            Neighbour {
+                does: Does::Nothing(self.connections),
+                appends: "appends beside idle connections",
+                ratio: "idle_p99_over_alone",
+            },
+            Neighbour {
+                does: Does::Stall(self.subscribers),
+                appends: "appends beside subscribers that do not read",
+                ratio: "stalled_p99_over_alone",
+            },
+            running(
+                "append --connections 1 --streams 1 --in-flight 16 --record-bytes 1048576 --rate 50",
+                "appends beside 50 records of 1 MiB a second",
+                "large_p99_over_alone",
+                "large_records_per_second",
+            ),
+            running(
+                "append --connections 4 --streams 4 --producer",
+                "appends beside 4 producers at full speed",
+                "producers_p99_over_alone",
+                "producers_records_per_second",
+            ),
+            running(
+                "append --connections 4 --streams 4 --in-flight 1024",
+                "appends beside 4 x 1,024 single records",
+                "pipelines_p99_over_alone",
+                "pipelines_records_per_second",
+            ),
+            running(
+                format!(
+                    "append --connections 4 --streams {} --rate 10000",
+                    self.streams
+                ),
+                "appends beside 10,000 a second over many streams",
+                "streams_p99_over_alone",
+                "streams_records_per_second",
+            ),
+        ]
+    }
+
     pub(super) async fn run(self, broker: &Broker) -> Result<Report, Failure> {
         let client = broker.connect().await?;
         let created = client.create(stream_name("small"), CreateOptions::new());
@@ -78,6 +148,9 @@ impl Neighbours {
         let parameters = vec![
             ("rate", json!(self.rate)),
             ("record_bytes", json!(self.record_bytes)),
+            ("connections", json!(self.connections)),
+            ("subscribers", json!(self.subscribers)),
+            ("streams", json!(self.streams)),
         ];
         let alone = self.append(&client).await?;
         let p99 = |taken: &Histogram<u64>| float(taken.value_at_percentile(99.0));
@@ -85,16 +158,12 @@ impl Neighbours {
         let mut report =
             Report::new("neighbours", parameters).phase(self.phase("appends alone", alone));
         let mut facts = Vec::new();
-        for neighbour in &NEIGHBOURS {
-            let running = self.start(neighbour, broker);
+        for neighbour in &self.all() {
+            let beside = self.begin(&neighbour.does, broker).await?;
             tokio::time::sleep(*self.lead).await;
             let taken = self.append(&client).await?;
-            let theirs = running
-                .await
-                .map_err(|error| Failure::io("a neighbour", error))??;
             facts.push((neighbour.ratio, p99(&taken) / quiet, Unit::Ratio));
-            let speed = number(&theirs, "/phases/0/per_second")?;
-            facts.push((neighbour.speed, speed, Unit::PerSecond));
+            facts.extend(end(&neighbour.does, beside).await?);
             report = report.phase(self.phase(neighbour.appends, taken));
         }
         client.close().await;
@@ -102,14 +171,25 @@ impl Neighbours {
         Ok(facts.into_iter().fold(report, add))
     }
 
-    /// Starts a neighbour; it ends by itself, after us.
-    fn start(
-        &self,
-        neighbour: &Neighbour,
-        broker: &Broker,
-    ) -> tokio::task::JoinHandle<Result<Value, Failure>> {
-        let words = neighbour.command.split(' ').map(str::to_owned);
-        let mut arguments: Vec<String> = words.collect();
+    async fn begin(&self, does: &Does, broker: &Broker) -> Result<Beside, Failure> {
+        match does {
+            Does::Run { command, .. } => Ok(Beside::Running(self.start(command, broker))),
+            Does::Nothing(connections) => {
+                let opened = Latencies::new()?;
+                let idle = connections::open(broker, *connections, &opened).await?;
+                Ok(Beside::Idle(idle))
+            }
+            Does::Stall(subscribers) => {
+                let stream = stream_name("small");
+                let stalled = stalled::subscribe(broker, &stream, *subscribers).await?;
+                Ok(Beside::Stalled(stalled))
+            }
+        }
+    }
+
+    /// Starts a workload; it ends by itself, after us.
+    fn start(&self, command: &str, broker: &Broker) -> JoinHandle<Result<Value, Failure>> {
+        let mut arguments: Vec<String> = command.split(' ').map(str::to_owned).collect();
         let lead = (*self.lead).as_millis();
         let duration = (*self.duration).as_millis() + lead;
         arguments.extend(["--warm-up".to_owned(), format!("{lead}ms")]);
@@ -164,4 +244,27 @@ impl Neighbours {
             latencies: Some(latencies),
         }
     }
+}
+
+/// Waits for the neighbour's end, or lets go of it: what there is to say of it.
+async fn end(does: &Does, beside: Beside) -> Result<Option<(&'static str, f64, Unit)>, Failure> {
+    let running = match beside {
+        Beside::Running(running) => running,
+        Beside::Idle(clients) => {
+            drop(clients);
+            return Ok(None);
+        }
+        Beside::Stalled(sockets) => {
+            drop(sockets);
+            return Ok(None);
+        }
+    };
+    let theirs = running
+        .await
+        .map_err(|error| Failure::io("a neighbour", error))??;
+    let Does::Run { speed, .. } = does else {
+        return Ok(None);
+    };
+    let per_second = number(&theirs, "/phases/0/per_second")?;
+    Ok(Some((speed, per_second, Unit::PerSecond)))
 }

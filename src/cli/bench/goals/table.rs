@@ -312,8 +312,18 @@ pub(super) const ROWS: &[Row] = &[
         name: "neighbours",
         command: "neighbours",
         full: "--rounds 3",
-        small: "--duration 100ms --lead 50ms",
+        small: "--duration 100ms --lead 50ms --connections 9 --subscribers 9 --streams 9",
         figures: &[
+            ratio(
+                "confirm p99 beside 9,990 idle connections, over alone",
+                "/facts/idle_p99_over_alone",
+                3.0,
+            ),
+            ratio(
+                "confirm p99 beside 1,000 subscribers that do not read, over alone",
+                "/facts/stalled_p99_over_alone",
+                3.0,
+            ),
             ratio(
                 "confirm p99 beside 1 MiB records, over alone",
                 "/facts/large_p99_over_alone",
@@ -327,6 +337,11 @@ pub(super) const ROWS: &[Row] = &[
             ratio(
                 "confirm p99 beside 4 x 1,024 single records, over alone",
                 "/facts/pipelines_p99_over_alone",
+                3.0,
+            ),
+            ratio(
+                "confirm p99 beside 10,000/s over 100,000 streams, over alone",
+                "/facts/streams_p99_over_alone",
                 3.0,
             ),
         ],
