@@ -32,7 +32,7 @@ instructions: ## count the instructions of the hot paths and write the new basel
 figures: ## every workload that has a goal, with the goal beside the figure (a quarter of an hour)
 	cargo run --release --bin streamkeeper -- bench all
 
-fuzz: ## fuzz sessions, HTTP and mangled files for a minute each (SECONDS=n); frames too, where cargo-fuzz and a nightly toolchain are
+fuzz: ## fuzz sessions, HTTP and mangled files, a fixed seed and a fresh one of each for a minute (SECONDS=n); frames too, where cargo-fuzz and a nightly toolchain are
 	STREAMKEEPER_SOAK=$(or $(SECONDS),60) cargo test --test fuzz -- --nocapture --test-threads 1
 	@if cargo +nightly fuzz --version >/dev/null 2>&1; then \
 	cd protocol && cargo +nightly fuzz run raw -- -max_total_time=$(or $(SECONDS),60) && \

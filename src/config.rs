@@ -99,7 +99,7 @@ pub struct Config {
     pub public_url: PublicUrl,
     /// Whether webhooks may go to loopback addresses.
     pub webhooks_allow_loopback: bool,
-    /// Time that a drain may take before connections are cut.
+    /// Time that a shutdown may take. Connections are cut a little before.
     pub drain_grace: Duration,
 }
 

@@ -66,6 +66,10 @@ struct Broker {
 
 impl Broker {
     fn start(data: &Path) -> Self {
+        Self::start_with(data, GRACE)
+    }
+
+    fn start_with(data: &Path, grace: Duration) -> Self {
         let mut process = Process::new(env!("CARGO_BIN_EXE_streamkeeper"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("STREAMKEEPER_") {
@@ -74,7 +78,7 @@ impl Broker {
         }
         let mut process = process
             .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
-            .args(["--drain-grace", &format!("{}s", GRACE.as_secs())])
+            .args(["--drain-grace", &format!("{}s", grace.as_secs())])
             .args(["--log-level", "info", "--fold-bytes", "256KiB", "--data"])
             .arg(data)
             .stdin(Stdio::null())
@@ -204,6 +208,47 @@ async fn shut_down(mut random: Random) {
     let broker = Broker::start(directory.path());
     let stored = read_whole(&broker).await;
     check(&stored, &appends, &seen);
+}
+
+/// A connection whose peer's socket takes next to nothing.
+async fn narrow(address: &str) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a socket option");
+    let address = address.parse().expect("an address");
+    socket.connect(address).await.expect("it listens")
+}
+
+#[tokio::test]
+async fn peers_that_read_nothing_do_not_keep_it_from_ending_in_time() {
+    const SHORT: Duration = Duration::from_secs(3);
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut broker = Broker::start_with(directory.path(), SHORT);
+    let mut writer = connect(&broker.tcp).await;
+    writer.create(BUSY).await;
+    let record = vec![b'x'; 60_000];
+    for _ in 0..100 {
+        writer.append(BUSY, &[&record]).await;
+    }
+    let mut subscriber = Client::new(narrow(&broker.tcp).await);
+    subscriber.shake_hands().await;
+    subscriber
+        .subscribe(1, BUSY, Start::Beginning, u64::MAX)
+        .await;
+    let mut reader = narrow(&broker.http).await;
+    let request = format!("GET /v1/stream/{BUSY}?offset=-1&live=sse HTTP/1.1\r\nHost: x\r\n\r\n");
+    let sent = tokio::io::AsyncWriteExt::write_all(&mut reader, request.as_bytes()).await;
+    sent.expect("sent");
+    reader.readable().await.expect("it is answered");
+
+    broker.terminate();
+    let signalled = Instant::now();
+    let (code, log) = broker.end();
+    let took = signalled.elapsed();
+    println!("ended after {took:?}");
+    assert_eq!(code, Some(0), "{log}");
+    assert!(took <= SHORT, "ended after {took:?}: {log}");
+    assert!(log.contains("cut=1"), "{log}");
+    assert!(log.contains("not waited for"), "{log}");
 }
 
 async fn everybody(peers: &mut JoinSet<Home>) -> (HashMap<u64, Fate>, Vec<Vec<u64>>) {

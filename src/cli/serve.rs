@@ -104,7 +104,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
 
     let (drained, ()) = tokio::join!(
         run(server, broker.clone(), signals, shutdown),
-        http.drain(config.drain_grace),
+        http.drain(options::grace_of_peers(&config)),
     );
     broker.close_all().await;
     drop(owner);
@@ -113,7 +113,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         cut = drained.cut,
         "drained"
     );
-    http.end().await;
+    http.end(options::grace_of_end(&config) / 2).await;
     let ended = readiness.borrow().clone();
     match ended {
         Readiness::Faulted { reason } => {

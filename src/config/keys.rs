@@ -246,7 +246,7 @@ pub const KEYS: &[Key] = &[
         "drain_grace",
         "10s",
         "TIME",
-        "Time that a shutdown may take before connections are cut",
+        "Time that a shutdown may take; peers that have not gone are cut off when a tenth of it is left, at most a second",
     ),
 ];
 

@@ -175,6 +175,7 @@ async fn run(seed: u64) {
     assert!(breaks > 0 && checked.unknown > 0, "no answer was lost");
     assert!(checked.duplicates > 0, "no retry found its first attempt");
     assert!(checked.fenced > 0, "no producer was overtaken");
+    assert!(checked.seen > 0 && checked.tails > 0, "nobody saw anything");
     broker.kill(&streams);
 }
 

@@ -152,6 +152,7 @@ impl Neighbours {
             ("subscribers", json!(self.subscribers)),
             ("streams", json!(self.streams)),
         ];
+        tokio::time::sleep(*self.lead).await;
         let alone = self.append(&client).await?;
         let p99 = |taken: &Histogram<u64>| float(taken.value_at_percentile(99.0));
         let quiet = p99(&alone);

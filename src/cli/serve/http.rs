@@ -19,9 +19,6 @@ use crate::metrics::{Exporter, Metrics};
 use crate::store::Readiness;
 use crate::subscriptions::Subscriptions;
 
-/// How long the last probes may take.
-const GRACE: Duration = Duration::from_secs(1);
-
 /// The port, serving.
 #[derive(Debug)]
 pub(super) struct HttpPort {
@@ -98,12 +95,12 @@ impl HttpPort {
         }
     }
 
-    /// Takes no more connections and lets requests under way end, within a time: a prober that holds its connection open
+    /// Takes no more connections and lets requests under way end, within `grace`: a prober that holds its connection open
     /// must not hold up the end.
-    pub(super) async fn end(self) {
+    pub(super) async fn end(self, grace: Duration) {
         self.stop.cancel();
         if let Some(serving) = self.serving {
-            tokio::time::timeout(GRACE, serving).await.ok();
+            tokio::time::timeout(grace, serving).await.ok();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The configuration in the terms of the modules that obey it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use streamkeeper_protocol::limits::Limits;
 use tokio::sync::watch;
@@ -20,11 +21,24 @@ use crate::store::Readiness;
 use crate::stream::QueueLimits;
 use crate::subscriptions::SubscriptionOptions;
 
+/// The most that is kept of `drain_grace` for the end.
+const END_MAX: Duration = Duration::from_secs(1);
+
+/// What of `drain_grace` is kept for what comes when the peers are gone: the last folds, and the end of the HTTP port.
+pub(super) fn grace_of_end(config: &Config) -> Duration {
+    (config.drain_grace / 10).min(END_MAX)
+}
+
+/// What of it peers have: then they are cut off.
+pub(super) fn grace_of_peers(config: &Config) -> Duration {
+    config.drain_grace.saturating_sub(grace_of_end(config))
+}
+
 pub(super) fn server(config: &Config) -> ServerOptions {
     ServerOptions {
         listen: config.listen.clone(),
         connections_max: size(config.connections_max.into()),
-        drain_grace: config.drain_grace,
+        drain_grace: grace_of_peers(config),
         session: SessionOptions {
             tokens: tokens(config),
             heartbeat: config.heartbeat,
