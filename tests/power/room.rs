@@ -23,7 +23,7 @@ struct Times {
 #[test]
 fn what_is_removed_from_a_full_disk_makes_room() {
     let mut times = Times::default();
-    for seed in 0..60 {
+    for seed in 0..90 {
         runtime().block_on(async {
             let mut run = Run::new(seed).await;
             if run.setup.large < 100_000 {
