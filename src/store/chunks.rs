@@ -38,7 +38,7 @@ use super::error::StoreError;
 use super::facts::{FACTS, Facts};
 use super::files::{Files, Opened};
 use super::journal;
-use super::segments::{Segments, StoredPlace};
+use super::segments::{self, Segments, StoredPlace};
 use crate::rules::{ProducerState, StreamState};
 use crate::types::{StreamId, StreamName, Timestamp};
 
@@ -135,6 +135,9 @@ pub struct ChunkStore {
 
 impl ChunkStore {
     /// Opens or creates the store among `files`. A segment is ended by the fold that takes it to `segment_bytes`.
+    ///
+    /// Its tables are durable before the first segment is made. So where there are segments and it holds nothing, it was lost, and
+    /// going on would remove them.
     pub fn open(
         files: &Arc<dyn Files>,
         cache_bytes: usize,
@@ -150,7 +153,14 @@ impl ChunkStore {
             segments: Segments::new(Arc::clone(files), segment_bytes),
             not_synced,
         };
-        if !store.has_tables()? {
+        let tables = store.tables()?;
+        if tables == 0 && segments::exist(&**files)? {
+            return Err(StoreError::Damaged {
+                file: FILE,
+                reason: "it holds nothing, and there are segments".to_owned(),
+            });
+        }
+        if tables < TABLES {
             let write = store.begin_write()?;
             write.open_table(NAMES).map_err(failed)?;
             write.open_table(STREAMS).map_err(failed)?;
@@ -186,10 +196,9 @@ impl ChunkStore {
         Ok(bytes)
     }
 
-    fn has_tables(&self) -> Result<bool, StoreError> {
+    fn tables(&self) -> Result<usize, StoreError> {
         let read = self.begin_read()?;
-        let tables = read.list_tables().map_err(failed)?.count();
-        Ok(tables >= TABLES)
+        Ok(read.list_tables().map_err(failed)?.count())
     }
 
     /// Whether rows of deleted or trimmed streams are still to be removed, or segments to be compacted.
@@ -474,10 +483,11 @@ fn open_database(
     let file = files
         .create(FILE)
         .map_err(|source| StoreError::Io { file: FILE, source })?;
+    let may_be_unfinished = !journal::has_commits(files) && !segments::exist(files)?;
     let mut builder = Builder::new();
     let opened = builder
         .set_cache_size(cache_bytes)
-        .create_with_backend(Opened::new(file, !journal::has_commits(files), not_synced));
+        .create_with_backend(Opened::new(file, may_be_unfinished, not_synced));
     opened.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::Locked {
             path: files.place().join(FILE),

@@ -406,6 +406,12 @@ fn number(name: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
+/// Whether there is a segment among `files`.
+pub(super) fn exist(files: &dyn Files) -> Result<bool, StoreError> {
+    let names = files.names().map_err(failed)?;
+    Ok(names.iter().any(|name| number(name).is_some()))
+}
+
 /// When what is written to a segment is made durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Syncs {

@@ -8,6 +8,7 @@ mod bench;
 mod configuration;
 mod left_out;
 mod lifecycle;
+mod lost_store;
 mod probes;
 mod support;
 mod verbs;

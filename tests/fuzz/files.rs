@@ -86,7 +86,6 @@ fn mangled_files_are_told_or_served_in_part_and_never_panic_hang_or_show_other_r
 #[derive(Debug, Default)]
 struct Shorts {
     told: u64,
-    /// Directories in which a stream is taken for absent: one page of the store may hold the names of several.
     absent: u64,
     /// Directories that lack the journal's last frame, or more of its end.
     last_frame: u64,
@@ -96,7 +95,7 @@ struct Shorts {
 impl Shorts {
     fn count(&mut self, short: Short, done: &[String]) {
         self.told += short.told as u64;
-        self.absent += u64::from(short.absent > 0);
+        self.absent += short.absent as u64;
         self.last_frame += u64::from(short.frames == 1);
         self.more_frames += u64::from(short.frames > 1);
         // A flipped bit takes one frame at most.
