@@ -6,6 +6,8 @@
 //! What was sent before the signal must be answered; what is sent after it may also meet a closed connection. Afterwards the
 //! broker starts again on the same data, which must hold what was confirmed, at its place, once, and nothing that was refused.
 //!
+//! Peers that read nothing are cut off; it ends in time all the same.
+//!
 //! Random but seeded: `STREAMKEEPER_SEED=n` runs one seed again.
 
 #![expect(
@@ -21,6 +23,8 @@ mod events;
 mod fixture;
 #[path = "outside/http.rs"]
 mod http;
+#[path = "outside/narrow.rs"]
+mod narrow;
 #[path = "hammer/random.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod random;
@@ -36,6 +40,7 @@ use std::time::{Duration, Instant};
 use events::Events;
 use fixture::{Client, append, encoded, records};
 use http::{Http, Lost, Request};
+use narrow::narrow;
 use random::{Random, seeds};
 use streamkeeper_protocol::command::{Read, Start};
 use streamkeeper_protocol::{Command, ErrorCode, Event};
@@ -204,14 +209,6 @@ async fn shut_down(mut random: Random) {
     let broker = Broker::start(directory.path());
     let stored = read_whole(&broker).await;
     check(&stored, &appends, &seen);
-}
-
-/// A connection whose peer's socket takes next to nothing.
-async fn narrow(address: &str) -> TcpStream {
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("a socket option");
-    let address = address.parse().expect("an address");
-    socket.connect(address).await.expect("it listens")
 }
 
 #[tokio::test]

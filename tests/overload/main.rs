@@ -15,6 +15,8 @@ mod broker;
 #[path = "../broker/fixture.rs"]
 #[expect(dead_code, reason = "shared with tests that start a broker in process")]
 mod fixture;
+#[path = "../outside/narrow.rs"]
+mod narrow;
 mod untaken;
 
 use std::collections::HashMap;

@@ -7,24 +7,17 @@ use bytes::BytesMut;
 use streamkeeper_protocol::Command;
 use streamkeeper_protocol::command::{Read, Start};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::broker::Broker;
 use super::fixture::{Client, append, encoded};
+use super::narrow::narrow;
 use super::{CEILING, PATIENCE, beside, connect, fill, start, within};
 
 /// What a socket does not take for this long is not taken.
 const STUCK: Duration = Duration::from_secs(2);
-
-/// A connection whose peer's socket takes next to nothing.
-async fn narrow(address: &str) -> TcpStream {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("a socket option");
-    let address = address.parse().expect("an address");
-    socket.connect(address).await.expect("it listens")
-}
 
 /// So many readers of events of stream `s`, each from another of `records` records of `bytes` bytes, that read nothing.
 async fn deaf_readers(

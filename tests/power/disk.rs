@@ -6,6 +6,7 @@
 //!
 //! Invariants: events are in the order in which they took effect; an event is noted before its caller goes on.
 
+use std::backtrace::Backtrace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
@@ -179,8 +180,8 @@ struct State {
     /// This life ends instead of this event.
     ends_at: Option<usize>,
     plan: Option<Plan>,
-    /// The thread that met the plan last.
-    met_by: Option<String>,
+    /// Where a read met the plan last.
+    met_at: Option<Backtrace>,
     /// Of a disk that can be full.
     room: Option<Room>,
     /// Everything that was tried, of disks that note it.
@@ -283,9 +284,11 @@ impl Disk {
         self.state.lock().plan.is_some()
     }
 
-    /// The name of the thread that met the planned failure last.
-    pub fn met_by(&self) -> Option<String> {
-        self.state.lock().met_by.clone()
+    /// Whether the read that met the planned failure last was asked for by what is in this file of the broker's.
+    pub fn met_in(&self, file: &str) -> bool {
+        let state = self.state.lock();
+        let at = state.met_at.as_ref().map(Backtrace::to_string);
+        at.is_some_and(|frames| frames.contains(file))
     }
 
     /// Notes everything that is tried from now on.
@@ -498,7 +501,7 @@ impl State {
             plan.after -= 1;
             return Ok(());
         }
-        self.met_by = std::thread::current().name().map(str::to_owned);
+        self.met_at = (act == Act::Read).then(Backtrace::force_capture);
         let error = plan.error;
         if !plan.lasts {
             self.plan = None;

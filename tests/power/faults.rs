@@ -183,6 +183,13 @@ fn a_failed_read_fails_one_request_and_no_other() {
             let judged = judge(&run.broker, &allowed).await;
             let failed = !run.disk.is_planned();
             met += usize::from(failed);
+            let by_folder = run.disk.met_in("store/folder.rs");
+            // Looks of the broker's own, which come again. A reader may meet the handle that they leave useless.
+            let own = by_folder || run.disk.met_in("store/timers.rs");
+            assert!(
+                !failed || judged.is_err() || own,
+                "seed {seed}: nobody was told"
+            );
             if let Err(reason) = judged {
                 assert!(failed, "seed {seed}: nothing failed: {reason}");
                 assert!(reason.contains("cannot be read"), "seed {seed}: {reason}");
@@ -191,7 +198,7 @@ fn a_failed_read_fails_one_request_and_no_other() {
             run.disk.plan(None);
             run.compare().await;
             // What a fold cannot read ends all writes.
-            if run.disk.met_by().as_deref() != Some("folder") {
+            if !by_folder {
                 run.load(10).await;
                 run.compare().await;
                 assert_eq!(run.broker.readiness(), Readiness::Ready, "seed {seed}");
@@ -199,7 +206,6 @@ fn a_failed_read_fails_one_request_and_no_other() {
             run.close().await;
         });
     }
-    // The others were looks of the broker's own, which come again: the readers got what they should.
     println!("{met} reads failed, {told} of them were told to a reader");
     assert!(met > 25 && told > 15, "{told} of {met} were told");
 }

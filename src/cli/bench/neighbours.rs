@@ -91,7 +91,8 @@ fn running(
 
 /// A neighbour at work.
 enum Beside {
-    Running(JoinHandle<Result<Value, Failure>>),
+    /// And how its speed is called.
+    Running(&'static str, JoinHandle<Result<Value, Failure>>),
     Idle(Vec<Client>),
     Stalled(Vec<TcpStream>),
 }
@@ -164,7 +165,7 @@ impl Neighbours {
             tokio::time::sleep(*self.lead).await;
             let taken = self.append(&client).await?;
             facts.push((neighbour.ratio, p99(&taken) / quiet, Unit::Ratio));
-            facts.extend(end(&neighbour.does, beside).await?);
+            facts.extend(end(beside).await?);
             report = report.phase(self.phase(neighbour.appends, taken));
         }
         client.close().await;
@@ -174,7 +175,7 @@ impl Neighbours {
 
     async fn begin(&self, does: &Does, broker: &Broker) -> Result<Beside, Failure> {
         match does {
-            Does::Run { command, .. } => Ok(Beside::Running(self.start(command, broker))),
+            Does::Run { command, speed } => Ok(Beside::Running(speed, self.start(command, broker))),
             Does::Nothing(connections) => {
                 let opened = Latencies::new()?;
                 let idle = connections::open(broker, *connections, &opened).await?;
@@ -248,24 +249,22 @@ impl Neighbours {
 }
 
 /// Waits for the neighbour's end, or lets go of it: what there is to say of it.
-async fn end(does: &Does, beside: Beside) -> Result<Option<(&'static str, f64, Unit)>, Failure> {
-    let running = match beside {
-        Beside::Running(running) => running,
+async fn end(beside: Beside) -> Result<Option<(&'static str, f64, Unit)>, Failure> {
+    match beside {
+        Beside::Running(speed, running) => {
+            let theirs = running
+                .await
+                .map_err(|error| Failure::io("a neighbour", error))??;
+            let per_second = number(&theirs, "/phases/0/per_second")?;
+            Ok(Some((speed, per_second, Unit::PerSecond)))
+        }
         Beside::Idle(clients) => {
             drop(clients);
-            return Ok(None);
+            Ok(None)
         }
         Beside::Stalled(sockets) => {
             drop(sockets);
-            return Ok(None);
+            Ok(None)
         }
-    };
-    let theirs = running
-        .await
-        .map_err(|error| Failure::io("a neighbour", error))??;
-    let Does::Run { speed, .. } = does else {
-        return Ok(None);
-    };
-    let per_second = number(&theirs, "/phases/0/per_second")?;
-    Ok(Some((speed, per_second, Unit::PerSecond)))
+    }
 }
