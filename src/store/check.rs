@@ -80,6 +80,7 @@ pub fn running(
         after.row(&snapshot, &row, &mut findings);
     }
     after.finish(&snapshot, &mut findings);
+    findings.pause(&snapshot)?;
     Ok(findings.report())
 }
 

@@ -19,16 +19,13 @@
 
 mod reading;
 
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
-use redb::{
-    Builder, CompactionError, Database, DatabaseError, ReadTransaction, ReadableDatabase,
-    ReadableTable, TableDefinition, WriteTransaction,
-};
+use parking_lot::Mutex;
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
 pub(super) use reading::decode_chunk;
 
@@ -36,8 +33,8 @@ use super::codec;
 use super::compaction::Compaction;
 use super::error::StoreError;
 use super::facts::{FACTS, Facts};
-use super::files::{Files, Opened};
-use super::journal;
+use super::files::Files;
+use super::redb_file::RedbFile;
 use super::segments::{self, Segments, StoredPlace};
 use crate::rules::{ProducerState, StreamState};
 use crate::types::{StreamId, StreamName, Timestamp};
@@ -71,12 +68,6 @@ const HEALING: Duration = Duration::from_secs(1);
 /// A smaller redb file is not looked at for room that it does not need.
 const SPARSE_BYTES: u64 = 4 << 20;
 
-/// How long readers may take to come to an end before the file is brought together.
-const READERS_WAIT: Duration = Duration::from_millis(100);
-
-/// How often that is looked at.
-const READERS_LOOK: Duration = Duration::from_millis(1);
-
 pub(super) fn failed<E: Into<redb::Error>>(error: E) -> StoreError {
     StoreError::redb(FILE)(error.into())
 }
@@ -101,36 +92,14 @@ pub struct Due {
     pub next: Option<Timestamp>,
 }
 
-/// The redb file.
-#[derive(Debug)]
-enum Handle {
-    Open(Box<Database>),
-    /// It failed, and could not be opened again yet.
-    Failed,
-    Closed,
-}
-
-impl Handle {
-    fn database(&self) -> Result<&Database, StoreError> {
-        match self {
-            Self::Open(database) => Ok(database),
-            Self::Failed => Err(StoreError::Reopening),
-            Self::Closed => Err(StoreError::Closed),
-        }
-    }
-}
-
 /// The open store.
 #[derive(Debug)]
 pub struct ChunkStore {
-    handle: RwLock<Handle>,
+    redb: RedbFile,
     /// Held by a fold, and by whoever opens the file anew.
     pub(super) writing: Mutex<()>,
     pub(super) files: Arc<dyn Files>,
-    cache_bytes: usize,
     pub(super) segments: Segments,
-    /// A sync of the redb file failed: what it shows need not be on the disk, and nothing may be written or forgotten by it.
-    not_synced: Arc<AtomicBool>,
 }
 
 impl ChunkStore {
@@ -143,15 +112,11 @@ impl ChunkStore {
         cache_bytes: usize,
         segment_bytes: u64,
     ) -> Result<Self, StoreError> {
-        let not_synced = Arc::default();
-        let database = open_database(&**files, cache_bytes, &not_synced)?;
         let store = Self {
-            handle: RwLock::new(Handle::Open(Box::new(database))),
+            redb: RedbFile::open(files, cache_bytes)?,
             writing: Mutex::new(()),
             files: Arc::clone(files),
-            cache_bytes,
             segments: Segments::new(Arc::clone(files), segment_bytes),
-            not_synced,
         };
         let tables = store.tables()?;
         if tables == 0 && segments::exist(&**files)? {
@@ -187,13 +152,14 @@ impl ChunkStore {
 
     /// Bytes of all segments together.
     pub fn segment_bytes(&self) -> Result<u64, StoreError> {
-        let read = self.begin_read()?;
-        let segments = read.open_table(SEGMENTS).map_err(failed)?;
-        let mut bytes: u64 = 0;
-        for row in segments.iter().map_err(failed)? {
-            bytes = bytes.saturating_add(row.map_err(failed)?.1.value().0);
-        }
-        Ok(bytes)
+        self.reading(|read| {
+            let segments = read.open_table(SEGMENTS).map_err(failed)?;
+            let mut bytes: u64 = 0;
+            for row in segments.iter().map_err(failed)? {
+                bytes = bytes.saturating_add(row.map_err(failed)?.1.value().0);
+            }
+            Ok(bytes)
+        })
     }
 
     fn tables(&self) -> Result<usize, StoreError> {
@@ -203,27 +169,29 @@ impl ChunkStore {
 
     /// Whether rows of deleted or trimmed streams are still to be removed, or segments to be compacted.
     pub fn has_leftovers(&self) -> Result<bool, StoreError> {
-        let read = self.begin_read()?;
-        let accounts = read.open_table(SEGMENTS).map_err(failed)?;
-        if Compaction::default().next(&accounts)?.is_some() {
-            return Ok(true);
-        }
-        for table in [GARBAGE, UNTRIMMED] {
-            let table = read.open_table(table).map_err(failed)?;
-            if table.first().map_err(failed)?.is_some() {
+        self.reading(|read| {
+            let accounts = read.open_table(SEGMENTS).map_err(failed)?;
+            if Compaction::default().next(&accounts)?.is_some() {
                 return Ok(true);
             }
-        }
-        Ok(false)
+            for table in [GARBAGE, UNTRIMMED] {
+                let table = read.open_table(table).map_err(failed)?;
+                if table.first().map_err(failed)?.is_some() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
     }
 
     /// Whether at least half of the segment that is written to is dead: it is never emptied as long as it is the last one.
     pub(super) fn last_segment_is_half_dead(&self) -> Result<bool, StoreError> {
-        let read = self.begin_read()?;
-        let accounts = read.open_table(SEGMENTS).map_err(failed)?;
-        let last = accounts.last().map_err(failed)?;
-        let account = last.map(|(_, account)| account.value());
-        Ok(account.is_some_and(|(bytes, dead)| dead > 0 && dead >= bytes.div_ceil(2)))
+        self.reading(|read| {
+            let accounts = read.open_table(SEGMENTS).map_err(failed)?;
+            let last = accounts.last().map_err(failed)?;
+            let account = last.map(|(_, account)| account.value());
+            Ok(account.is_some_and(|(bytes, dead)| dead > 0 && dead >= bytes.div_ceil(2)))
+        })
     }
 
     /// Whether less than half of the redb file holds anything. Goes through all of it, unless it is small.
@@ -244,156 +212,138 @@ impl ChunkStore {
     /// not come to an end.
     pub(super) fn bring_together(&self) -> Result<bool, StoreError> {
         let _writing = self.writing.lock();
-        self.durable()?;
+        self.redb.durable()?;
         let begun = Instant::now();
-        let until = begun + READERS_WAIT;
-        match &mut *self.handle.write() {
-            Handle::Open(database) => loop {
-                match database.compact() {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(CompactionError::TransactionInProgress) if Instant::now() < until => {
-                        std::thread::sleep(READERS_LOOK);
-                    }
-                    Err(CompactionError::TransactionInProgress) => return Ok(false),
-                    Err(error) => return Err(failed(error)),
-                }
-            },
-            Handle::Failed => return Err(StoreError::Reopening),
-            Handle::Closed => return Err(StoreError::Closed),
+        let done = self.redb.bring_together()?;
+        if done {
+            // What redb committed now would have to be walked after a crash.
+            self.begin_write()?.commit().map_err(failed)?;
+            tracing::info!(took = ?begun.elapsed(), "{FILE} was brought together");
         }
-        // What redb committed now would have to be walked after a crash.
-        self.begin_write()?.commit().map_err(failed)?;
-        tracing::info!(took = ?begun.elapsed(), "{FILE} was brought together");
-        Ok(true)
+        Ok(done)
     }
 
-    /// Has redb compare every page with its checksum. False if some do not match; the file is then of no more use.
+    /// As [`RedbFile::verify_pages`].
     pub(super) fn verify_pages(&self) -> Result<bool, StoreError> {
-        match &mut *self.handle.write() {
-            Handle::Open(database) => database.check_integrity().map_err(failed),
-            Handle::Failed => Err(StoreError::Reopening),
-            Handle::Closed => Err(StoreError::Closed),
-        }
+        self.redb.verify_pages()
     }
 
     /// Closes the file, so that it can be opened again at once, whoever still holds this handle.
     pub fn close(&self) {
-        *self.handle.write() = Handle::Closed;
+        self.redb.close();
     }
 
     /// Opens the redb file anew after an operation on it failed, which makes its handle useless, also for readers. It is then as its
-    /// last commit left it, and so are the segments: what a fold that failed wrote behind their ends is given back.
+    /// last commit left it, and so are the segments: what a fold that failed wrote behind their ends, or in
+    /// new ones, is given back, and so are those that it had emptied if it was durable all the same.
     pub(super) fn reopen(&self) -> Result<(), StoreError> {
         let _writing = self.writing.lock();
-        self.durable()?;
-        self.reopen_idle()?;
-        self.durable()?;
-        let read = self.begin_read()?;
-        let accounts = read.open_table(SEGMENTS).map_err(failed)?;
-        let last = accounts.last().map_err(failed)?;
-        let (number, end) = last.map_or((0, 0), |(number, account)| {
-            (number.value(), account.value().0)
-        });
-        self.segments.cut(number, end)?;
-        self.segments.cut(number + 1, 0)
-    }
-
-    /// An error once a sync of the file has failed: it may show more than is on the disk.
-    fn durable(&self) -> Result<(), StoreError> {
-        if !self.not_synced.load(Ordering::Acquire) {
-            return Ok(());
+        self.redb.durable()?;
+        self.open_again()?;
+        self.redb.durable()?;
+        let last = self.redb.reading(|read| {
+            let accounts = read.open_table(SEGMENTS).map_err(failed)?;
+            let last = accounts.last().map_err(failed)?;
+            Ok(last.map(|(number, account)| (number.value(), account.value().0)))
+        })?;
+        if let Some((number, end)) = last {
+            self.segments.cut(number, end)?;
         }
-        let source = std::io::Error::other("a sync failed");
-        Err(StoreError::not_synced(FILE)(source))
+        self.remove_unknown_segments()
     }
 
-    fn reopen_idle(&self) -> Result<(), StoreError> {
+    fn open_again(&self) -> Result<(), StoreError> {
         // A snapshot holds the file that is to be opened anew.
         self.segments.void_pins();
-        let mut handle = self.handle.write();
-        if matches!(*handle, Handle::Closed) {
-            return Err(StoreError::Closed);
-        }
-        *handle = Handle::Failed;
-        let database = match open_database(&*self.files, self.cache_bytes, &self.not_synced) {
-            // By ourselves: somebody has not let go of a snapshot yet.
-            Err(StoreError::Locked { .. }) => return Err(StoreError::Reopening),
-            other => other?,
-        };
-        *handle = Handle::Open(Box::new(database));
-        Ok(())
+        self.redb.open_again()
     }
 
     pub(super) fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
-        self.durable()?;
-        let handle = self.handle.read();
-        let mut write = handle.database()?.begin_write().map_err(failed)?;
-        write.set_quick_repair(true);
-        Ok(write)
+        self.redb.begin_write()
     }
 
     pub(super) fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
-        let begin = || {
-            let handle = self.handle.read();
-            handle.database()?.begin_read().map_err(failed)
-        };
-        for _ in 1..READ_TRIES {
-            match begin() {
-                Err(error) if error.is_stale_handle() => self.heal(),
-                other => return other,
-            }
-        }
-        begin()
+        self.redb.begin_read()
     }
 
-    /// After somebody's operation failed: opens the file again, or leaves that to the one who is at work on it.
-    fn heal(&self) {
-        match self.writing.try_lock() {
-            Some(_writing) => {
-                if let Err(error) = self.reopen_idle() {
-                    tracing::warn!(%error, "the store cannot be opened again");
+    /// What `read` finds at one moment. A failure of anybody's makes the handle useless to all: whoever made it is told, others read anew
+    /// once the file is open again.
+    fn reading<T>(
+        &self,
+        mut read: impl FnMut(&ReadTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut until = None;
+        loop {
+            let opened = self.redb.times_opened();
+            let outcome = survived(|| self.redb.reading(&mut read));
+            match outcome {
+                Err(error) if error.is_stale_handle() => {
+                    let now = Instant::now();
+                    if now > *until.get_or_insert(now + HEALING) {
+                        return Err(error);
+                    }
+                    self.heal(opened)?;
                 }
+                outcome => return outcome,
             }
-            None => drop(self.writing.try_lock_for(HEALING)),
+        }
+    }
+
+    /// After an operation failed on the file as it was `opened`: opens it again, or leaves that to the one who is at work on it.
+    fn heal(&self, opened: u64) -> Result<(), StoreError> {
+        let Some(_writing) = self.writing.try_lock() else {
+            drop(self.writing.try_lock_for(HEALING));
+            return Ok(());
+        };
+        if self.redb.times_opened() != opened {
+            return Ok(());
+        }
+        match self.open_again() {
+            Err(error) if self.redb.is_open() => {
+                tracing::warn!(%error, "the store cannot be opened again but to read from it");
+                Ok(())
+            }
+            other => other,
         }
     }
 
     /// Watermark and counters.
     pub fn facts(&self) -> Result<Facts, StoreError> {
-        self.moment().map(|(_, facts)| facts)
+        self.reading(facts)
     }
 
     /// The store as it is now, and its facts.
     pub(super) fn moment(&self) -> Result<(ReadTransaction, Facts), StoreError> {
         let read = self.begin_read()?;
-        let facts = Facts::read(&read.open_table(FACTS).map_err(failed)?)?;
+        let facts = facts(&read)?;
         Ok((read, facts))
     }
 
     /// The stream called `name`, with its producers.
     pub fn load(&self, name: &str) -> Result<Option<StreamState>, StoreError> {
-        survived(|| load(&self.begin_read()?, name))
+        self.reading(|read| load(read, name))
     }
 
     /// The streams called `names`, all at one moment, and the watermark then.
     pub(super) fn load_all<'a>(
         &self,
-        names: impl Iterator<Item = &'a str>,
+        names: &(impl Iterator<Item = &'a str> + Clone),
     ) -> Result<(u64, Vec<Option<StreamState>>), StoreError> {
-        let (read, facts) = self.moment()?;
-        let states = names.map(|name| load(&read, name));
-        Ok((facts.watermark, states.collect::<Result<_, _>>()?))
+        self.reading(|read| {
+            let states = names.clone().map(|name| load(read, name));
+            Ok((facts(read)?.watermark, states.collect::<Result<_, _>>()?))
+        })
     }
 
     /// The name of stream `id`, if it is in the store.
     pub fn name_of(&self, id: StreamId) -> Result<Option<StreamName>, StoreError> {
-        let read = self.begin_read()?;
-        let streams = read.open_table(STREAMS).map_err(failed)?;
-        match streams.get(id.0).map_err(failed)? {
-            Some(row) => Ok(Some(decode_of(id.0, row.value())?.name)),
-            None => Ok(None),
-        }
+        self.reading(|read| {
+            let streams = read.open_table(STREAMS).map_err(failed)?;
+            match streams.get(id.0).map_err(failed)? {
+                Some(row) => Ok(Some(decode_of(id.0, row.value())?.name)),
+                None => Ok(None),
+            }
+        })
     }
 
     /// Up to `limit` streams whose names begin with `prefix` and sort after `after`, in order.
@@ -403,49 +353,12 @@ impl ChunkStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<CatalogueEntry>, StoreError> {
-        use std::ops::Bound;
-        let read = self.begin_read()?;
-        let names = read.open_table(NAMES).map_err(failed)?;
-        let from = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let mut entries = Vec::new();
-        for row in names
-            .range::<&str>((from, Bound::Unbounded))
-            .map_err(failed)?
-            .take(limit)
-        {
-            let (name, id) = row.map_err(failed)?;
-            if !name.value().starts_with(prefix) {
-                break;
-            }
-            entries.push(entry(&read, name.value(), id.value())?);
-        }
-        Ok(entries)
+        self.reading(|read| catalogue(read, prefix, after, limit))
     }
 
     /// Streams with a timer due at `now`, from table key `from` on.
     pub fn due(&self, from: (u64, u64), now: Timestamp, limit: usize) -> Result<Due, StoreError> {
-        let read = self.begin_read()?;
-        let timers = read.open_table(TIMERS).map_err(failed)?;
-        let streams = read.open_table(STREAMS).map_err(failed)?;
-        let mut due = Due::default();
-        for row in timers.range(from..).map_err(failed)? {
-            let key = row.map_err(failed)?.0.value();
-            if key.0 > now.0 {
-                due.next = Some(Timestamp(key.0));
-                break;
-            }
-            if due.streams.len() == limit {
-                due.more_from = Some(key);
-                break;
-            }
-            if let Some(row) = streams.get(key.1).map_err(failed)? {
-                due.streams.push(decode_of(key.1, row.value())?.name);
-            }
-        }
-        Ok(due)
+        self.reading(|read| streams_due(read, from, now, limit))
     }
 }
 
@@ -475,25 +388,57 @@ fn load(read: &ReadTransaction, name: &str) -> Result<Option<StreamState>, Store
     Ok(Some(entry.state))
 }
 
-fn open_database(
-    files: &dyn Files,
-    cache_bytes: usize,
-    not_synced: &Arc<AtomicBool>,
-) -> Result<Database, StoreError> {
-    let file = files
-        .create(FILE)
-        .map_err(|source| StoreError::Io { file: FILE, source })?;
-    let may_be_unfinished = !journal::has_commits(files) && !segments::exist(files)?;
-    let mut builder = Builder::new();
-    let opened = builder
-        .set_cache_size(cache_bytes)
-        .create_with_backend(Opened::new(file, may_be_unfinished, not_synced));
-    opened.map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => StoreError::Locked {
-            path: files.place().join(FILE),
-        },
-        other => failed(other),
-    })
+fn facts(read: &ReadTransaction) -> Result<Facts, StoreError> {
+    Facts::read(&read.open_table(FACTS).map_err(failed)?)
+}
+
+fn catalogue(
+    read: &ReadTransaction,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<CatalogueEntry>, StoreError> {
+    let names = read.open_table(NAMES).map_err(failed)?;
+    let from = match after {
+        Some(after) if after >= prefix => Bound::Excluded(after),
+        _ => Bound::Included(prefix),
+    };
+    let rows = names.range::<&str>((from, Bound::Unbounded));
+    let mut entries = Vec::new();
+    for row in rows.map_err(failed)?.take(limit) {
+        let (name, id) = row.map_err(failed)?;
+        if !name.value().starts_with(prefix) {
+            break;
+        }
+        entries.push(entry(read, name.value(), id.value())?);
+    }
+    Ok(entries)
+}
+
+fn streams_due(
+    read: &ReadTransaction,
+    from: (u64, u64),
+    now: Timestamp,
+    limit: usize,
+) -> Result<Due, StoreError> {
+    let timers = read.open_table(TIMERS).map_err(failed)?;
+    let streams = read.open_table(STREAMS).map_err(failed)?;
+    let mut due = Due::default();
+    for row in timers.range(from..).map_err(failed)? {
+        let key = row.map_err(failed)?.0.value();
+        if key.0 > now.0 {
+            due.next = Some(Timestamp(key.0));
+            break;
+        }
+        if due.streams.len() == limit {
+            due.more_from = Some(key);
+            break;
+        }
+        if let Some(row) = streams.get(key.1).map_err(failed)? {
+            due.streams.push(decode_of(key.1, row.value())?.name);
+        }
+    }
+    Ok(due)
 }
 
 fn corrupt(source: codec::CodecError) -> StoreError {

@@ -128,7 +128,7 @@ impl Files for Directory {
     }
 }
 
-fn backend(file: File) -> io::Result<Box<dyn StorageBackend>> {
+pub(super) fn backend(file: File) -> io::Result<Box<dyn StorageBackend>> {
     let backend = FileBackend::new(file).map_err(|error| match error {
         DatabaseError::Storage(redb::StorageError::Io(error)) => error,
         other => io::Error::other(other),

@@ -12,16 +12,18 @@
 //! the fold that holds it is durable. Any failure but lack of room is a sticky fault, like that of a commit. While the reserve is not
 //! whole, folds are small and move nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::chunks::ChunkStore;
+use super::codec;
 use super::compaction::Compaction;
 use super::error::StoreError;
 use super::fold::Fold;
 use super::holes::Holes;
-use super::journal::Row;
+use super::journal::{self, Row};
 use super::segments::Syncs;
 use super::shared::Shared;
 use super::slack::Slack;
@@ -272,15 +274,17 @@ impl Folder {
         Ok(())
     }
 
-    /// Opens the store anew after a fold failed, which may need room itself, and drops those of `rows` that are in it all the same.
-    fn open_again(&self, chunks: &ChunkStore, rows: &mut Vec<Row>) -> Result<(), StoreError> {
+    /// Opens the store anew after a fold failed, which may need room itself. Those of `rows` that are in it all the same are folded.
+    fn open_again(&mut self, chunks: &ChunkStore, rows: &mut Vec<Row>) -> Result<(), StoreError> {
         chunks.reopen()?;
         let watermark = chunks.facts()?.watermark;
-        let bytes = |rows: &[Row]| rows.iter().map(Row::bytes_in_memory).sum::<usize>();
-        let before = bytes(rows);
-        rows.retain(|row| row.number > watermark);
+        let folded = rows.partition_point(|row| row.number <= watermark);
+        for row in rows.drain(..folded) {
+            self.held.streams.extend(names(chunks, &row)?);
+            self.held.bytes += row.bytes_in_memory();
+            self.held.last_row = row.number;
+        }
         self.shared.watermark.fetch_max(watermark, Ordering::AcqRel);
-        self.shared.unfolded.lock().held_bytes -= before - bytes(rows);
         Ok(())
     }
 
@@ -373,4 +377,18 @@ impl Folder {
         self.shared.unfolded_changed.notify_all();
         self.shared.queues.kick();
     }
+}
+
+/// The streams that `row` is of and that are there.
+fn names(chunks: &ChunkStore, row: &Row) -> Result<Vec<StreamName>, StoreError> {
+    let corrupt = |source| StoreError::Corrupt {
+        file: journal::FILE,
+        source,
+    };
+    let mut ids = BTreeSet::new();
+    for entry in codec::entries(&row.bytes).map_err(corrupt)? {
+        ids.insert(entry.map_err(corrupt)?.0);
+    }
+    let names = ids.into_iter().map(|id| chunks.name_of(id));
+    names.filter_map(Result::transpose).collect()
 }

@@ -8,6 +8,7 @@
 //!
 //! - [`codec`]: the bytes of rows; pure.
 //! - [`journal`]: frames in blocks written over in place. [`chunks`]: the redb file, and in `facts` what it says of itself.
+//!   `redb_file`: its handle, opened anew after failures; `overlay`: a file that is read and not written to.
 //!   [`segments`]: the bytes of chunks, which `compaction` brings together again. [`Files`]: where all of them are.
 //! - `commit` and `committer`: what one group commit holds, and the thread that decides, commits, publishes and confirms.
 //! - `folder`: the thread that moves journal rows into the store in bulk.
@@ -34,9 +35,11 @@ mod holes;
 pub mod journal;
 mod local;
 mod looking;
+mod overlay;
 mod pace;
 mod publish;
 mod recovery;
+mod redb_file;
 mod replaying;
 mod reserve;
 mod restored;

@@ -25,7 +25,7 @@ pub(super) fn rewind(
         return Ok(());
     };
     let names = commit.touched.iter().map(|touched| touched.stream.name());
-    let (watermark, states) = chunks.load_all(names.clone().map(StreamName::as_str))?;
+    let (watermark, states) = chunks.load_all(&names.clone().map(StreamName::as_str))?;
     let mut rewound = Rewound {
         by_name: names.map(StreamName::as_str).zip(0..).collect(),
         by_id: HashMap::new(),

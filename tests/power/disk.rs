@@ -306,6 +306,14 @@ impl Disk {
         self.state.lock().contents.clone()
     }
 
+    /// How many segments there are. What a fold leaves that fails is empty.
+    pub fn segments(&self) -> usize {
+        let state = self.state.lock();
+        let files = state.contents.iter();
+        let segments = files.filter(|(name, _)| name.starts_with("chunks"));
+        segments.filter(|(_, content)| content.length() > 0).count()
+    }
+
     /// Everything that happened.
     pub fn trace(&self) -> Vec<Event> {
         self.state.lock().trace.clone()

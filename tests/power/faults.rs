@@ -11,9 +11,15 @@ use streamkeeper::types::Fault;
 
 use crate::disk::{Act, Disk, Plan};
 use crate::found::judge;
+use crate::history::Setup;
 use crate::load::Met;
 use crate::random::Random;
 use crate::run::{Run, runtime};
+
+/// Of a store that comes from the disk each time, unless it is `cached`.
+fn cached(cached: bool) -> impl Fn(Setup) -> Setup {
+    move |setup| if cached { setup } else { setup.uncached() }
+}
 
 #[test]
 fn a_write_without_room_is_refused_once_and_tried_again() {
@@ -56,7 +62,7 @@ fn a_write_without_room_is_refused_once_and_tried_again() {
 fn a_full_disk_refuses_is_read_and_resumes_when_there_is_room() {
     for seed in 0..16_usize {
         runtime().block_on(async {
-            let mut run = Run::new(seed as u64).await;
+            let mut run = Run::with(seed as u64, cached(seed < 8)).await;
             run.load(40).await;
             let files = ["", "store", "chunks", "journal"][seed % 4];
             run.disk.plan(Some(Plan {
@@ -100,7 +106,7 @@ fn a_failed_sync_or_write_refuses_writes_for_good_and_confirms_nothing() {
         let act = [Act::Sync, Act::Write][seed % 2];
         let files = ["journal", "store", "chunks"][seed % 3];
         runtime().block_on(async {
-            let mut run = Run::new(seed as u64).await;
+            let mut run = Run::with(seed as u64, cached(seed % 4 < 2)).await;
             run.load(20).await;
             let begin = run.disk.now();
             run.disk.plan(Some(Plan {
@@ -108,7 +114,7 @@ fn a_failed_sync_or_write_refuses_writes_for_good_and_confirms_nothing() {
                 files,
                 after: seed % 5,
                 error: ErrorKind::Other,
-                lasts: false,
+                lasts: seed % 8 < 4,
             }));
             match run.until_fault(40).await {
                 None => {}

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use streamkeeper::broker::{Broker, BrokerOptions};
+use streamkeeper::stream::QueueLimits;
 use streamkeeper::types::{Clock, Timestamp};
 
 use crate::disk::{Contents, Disk, Event};
@@ -24,6 +25,12 @@ pub const BEGIN: Timestamp = Timestamp(1_700_000_000_000_000);
 
 /// Small, for the sake of what traces take in memory.
 const RESERVE_BYTES: u64 = 256 << 10;
+
+/// A round of the largest records fits, though nobody takes from the queues meanwhile.
+const QUEUES: QueueLimits = QueueLimits {
+    total_bytes_max: 32 << 20,
+    stream_bytes_max: 8 << 20,
+};
 
 /// How the broker of a history is set up.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +102,7 @@ impl Setup {
         options.store_cache_bytes = self.store_cache_bytes;
         options.segment_bytes = self.segment_bytes;
         options.reserve_bytes = RESERVE_BYTES;
+        options.queues = QUEUES;
         let opened = Broker::open(options).await;
         opened.map_err(|error| format!("it does not open: {error}"))
     }

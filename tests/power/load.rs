@@ -137,7 +137,30 @@ impl Load {
         if self.random.chance(FORKS) {
             return self.fork(broker, disk).await;
         }
-        let mut round = self.begin(broker, disk);
+        let round = self.begin(broker, disk);
+        self.end_one(round, broker, disk).await
+    }
+
+    /// Deletes `stream`, as [`Load::one`] does what it does.
+    pub async fn delete(
+        &mut self,
+        stream: Name,
+        broker: &Broker,
+        disk: &Disk,
+    ) -> Result<Met, String> {
+        self.pass(Duration::from_millis(1), disk);
+        let mut round = self.nothing_yet(disk);
+        self.ask(&mut round, stream, Op::Delete, broker);
+        broker.kick();
+        self.end_one(round, broker, disk).await
+    }
+
+    async fn end_one(
+        &mut self,
+        mut round: Round,
+        broker: &Broker,
+        disk: &Disk,
+    ) -> Result<Met, String> {
         let Some((answer, outcome)) = round.answers.pop() else {
             return Ok(Met::Answer);
         };
@@ -178,36 +201,46 @@ impl Load {
 
     /// Asks for a few things at once.
     pub fn begin(&mut self, broker: &Broker, disk: &Disk) -> Round {
-        let mut step = Step::settled(disk.now(), self.now, self.world.clone());
-        let mut answers = Vec::new();
+        let mut round = self.nothing_yet(disk);
         for _ in 0..self.random.between(1, self.at_once) {
             let stream = NAMES[self.index(NAMES.len())];
             let op = self.choose(stream);
             // What touches two streams is asked alone.
             let related = |mirror: &model::Mirror| mirror.source.is_some() || mirror.forks > 0;
             let alone = matches!(op, Op::Delete) && self.world.get(stream).is_some_and(related);
-            let again = self.apart && step.asked.iter().any(|asked| asked.name == stream);
-            if again || alone && !step.asked.is_empty() {
+            let asked = &self.timeline.0[round.step].asked;
+            let again = self.apart && asked.iter().any(|asked| asked.name == stream);
+            if again || alone && !asked.is_empty() {
                 continue;
             }
-            let outcome = model::act(&mut self.world, stream, &op, self.now);
-            step.asked.push(Asked {
-                name: stream,
-                confirmed_at: None,
-                refused_at: None,
-                after: self.world.clone(),
-            });
-            answers.push((submit(broker, stream, op), outcome));
+            self.ask(&mut round, stream, op, broker);
             if alone {
                 break;
             }
         }
         broker.kick();
+        round
+    }
+
+    fn nothing_yet(&mut self, disk: &Disk) -> Round {
+        let step = Step::settled(disk.now(), self.now, self.world.clone());
         self.timeline.0.push(step);
         Round {
             step: self.timeline.0.len() - 1,
-            answers,
+            answers: Vec::new(),
         }
+    }
+
+    /// Queues a command of `round`, the last step.
+    fn ask(&mut self, round: &mut Round, stream: Name, op: Op, broker: &Broker) {
+        let outcome = model::act(&mut self.world, stream, &op, self.now);
+        self.timeline.0[round.step].asked.push(Asked {
+            name: stream,
+            confirmed_at: None,
+            refused_at: None,
+            after: self.world.clone(),
+        });
+        round.answers.push((submit(broker, stream, op), outcome));
     }
 
     /// Waits for the answers, and looks at the streams meanwhile. A broker that has been cut off may fail to answer, but not answer

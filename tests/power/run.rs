@@ -8,7 +8,7 @@ use streamkeeper::store::Readiness;
 use streamkeeper::types::{Clock, Fault};
 
 use crate::disk::{Contents, Disk, Event};
-use crate::found::judge;
+use crate::found::{NAMES, judge};
 use crate::history::{BEGIN, Setup, check};
 use crate::image::Film;
 use crate::load::{Load, Met, index};
@@ -48,8 +48,13 @@ pub struct Run {
 
 impl Run {
     pub async fn new(seed: u64) -> Self {
+        Self::with(seed, |setup| setup).await
+    }
+
+    /// With the setup of `seed`, changed.
+    pub async fn with(seed: u64, change: impl FnOnce(Setup) -> Setup) -> Self {
         let mut random = Random::new(seed);
-        let setup = Setup::of(&mut random);
+        let setup = change(Setup::of(&mut random));
         let (clock, hand) = Clock::manual(BEGIN);
         let disk = Disk::new(Contents::new());
         let mut load = Load::new(random, BEGIN, hand, setup.large);
@@ -87,6 +92,24 @@ impl Run {
             if let Err(fault) = self.one().await {
                 return Some(fault);
             }
+        }
+        None
+    }
+
+    /// Deletes all streams, and waits until their segments are removed or the store fails. The fault that a command met, if one did.
+    pub async fn empty(&mut self) -> Option<Fault> {
+        for stream in NAMES {
+            let met = self.load.delete(stream, &self.broker, &self.disk).await;
+            if let Met::Fault(fault) = met.expect("the answer is right") {
+                return Some(fault);
+            }
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let faulted = || matches!(self.broker.readiness(), Readiness::Faulted { .. });
+        while self.disk.segments() > 1 && !faulted() {
+            let is = self.broker.readiness();
+            assert!(Instant::now() < deadline, "segments stay: {is:?}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         None
     }

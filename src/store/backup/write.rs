@@ -30,6 +30,7 @@ pub(super) fn write(
     producers(&snapshot, to)?;
     clock(&snapshot, to)?;
     chunks(&snapshot, to)?;
+    go_on(&snapshot)?;
     to.end()
 }
 

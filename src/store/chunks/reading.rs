@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use streamkeeper_protocol::run::RUN_HEADER_BYTES;
 
-use super::{CHUNKS, ChunkKey, ChunkStore, READ_TRIES, failed, survived};
+use super::{CHUNKS, ChunkKey, ChunkStore, READ_TRIES, failed};
 use crate::store::error::StoreError;
 use crate::store::segments::{self, StoredPlace};
 use crate::types::{Offset, Run, RunHeader, StreamId, Timestamp};
@@ -33,12 +33,13 @@ impl ChunkStore {
         let mut tries_left = READ_TRIES;
         loop {
             let given_back = self.segments.given_back();
-            let transaction = self.begin_read()?;
-            let chunks = transaction.open_table(CHUNKS).map_err(failed)?;
             tries_left -= 1;
-            match survived(|| read(&chunks)) {
+            let outcome = self.reading(|transaction| {
+                let chunks = transaction.open_table(CHUNKS).map_err(failed)?;
+                read(&chunks)
+            });
+            match outcome {
                 Err(StoreError::SegmentGone { .. }) if tries_left > 0 => {}
-                Err(error) if error.is_stale_handle() && tries_left > 0 => {}
                 // What was read may be zeros where a dead chunk was.
                 _ if self.segments.given_back() != given_back && tries_left > 0 => {}
                 outcome => return outcome,
