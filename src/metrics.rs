@@ -127,6 +127,8 @@ pub struct Metrics {
     pub trimmed_records: Counter,
     /// Of them, those that could not be read.
     pub trimmed_unread: Counter,
+    /// Reads of stored records that failed.
+    pub failed_reads: Counter,
     /// Streams that went away because their ttl or expiry passed.
     pub expiries: Counter,
     /// Size of the journal file.
@@ -220,6 +222,7 @@ impl Metrics {
                 "trimmed_unread_total",
                 "Records trimmed that could not be read any more",
             ),
+            failed_reads: counter("failed_reads_total", "Reads of stored records that failed"),
             expiries: counter("expiries_total", "Streams that expired"),
             journal_file_bytes: file("journal"),
             store_file_bytes: file("store"),

@@ -1,6 +1,8 @@
 //! Disk space comes back while the broker runs: segments of which little is alive are emptied and removed, and nobody notices.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,6 +12,7 @@ use streamkeeper::storage::{ReadLimits, Storage};
 use streamkeeper::types::{
     AppendOptions, CreateOptions, RecordBlock, Retention, Start, StreamName,
 };
+use tokio::task::JoinHandle;
 
 const KIB: usize = 1 << 10;
 const SEGMENT_BYTES: u64 = 256 << 10;
@@ -124,20 +127,92 @@ async fn the_space_of_deleted_streams_comes_back_and_the_others_stay_whole() {
     let all = STREAMS * RECORDS * RECORD_BYTES;
     let all = u64::try_from(all).expect("small");
     wait_until("all is folded", || segment_bytes(directory.path()) >= all).await;
+    let others = Others::begin(&broker, RECORDS);
     for stream in 2..STREAMS {
         broker.delete(&name(stream)).await.expect("deleted");
     }
-    shrinks_to(directory.path(), bound(2 * RECORDS)).await;
-    for stream in 0..2 {
-        assert_eq!(check(&broker, stream, RECORDS).await, RECORDS);
+    wait_until("nine tenths came back", || {
+        segment_bytes(directory.path()) <= bound(RECORDS + others.end())
+    })
+    .await;
+    let end = others.end_all().await;
+    shrinks_to(directory.path(), bound(RECORDS + end)).await;
+    let store_bytes = file_bytes(directory.path(), "store.redb");
+    assert!(store_bytes < SMALL_STORE_BYTES, "{store_bytes}");
+    let ends = [end, RECORDS];
+    for (stream, end) in ends.into_iter().enumerate() {
+        assert_eq!(check(&broker, stream, end).await, end);
     }
     broker.close_all().await;
     drop(broker);
     let broker = open(directory.path()).await;
-    for stream in 0..2 {
-        assert_eq!(check(&broker, stream, RECORDS).await, RECORDS);
+    for (stream, end) in ends.into_iter().enumerate() {
+        assert_eq!(check(&broker, stream, end).await, end);
     }
     broker.close_all().await;
+}
+
+/// At most so many records are appended beside a removal, so that they are less than what is removed,
+const MORE: usize = 200;
+
+/// with so much time between them.
+const BETWEEN: Duration = Duration::from_millis(2);
+
+/// Somebody who appends to the first stream, and somebody who reads the second one again and again: neither meets an error, nor waits
+/// until they are told to stop.
+struct Others {
+    stopped: Arc<AtomicBool>,
+    /// Where the first stream ends.
+    end: Arc<AtomicUsize>,
+    appending: JoinHandle<usize>,
+    reading: JoinHandle<usize>,
+}
+
+impl Others {
+    /// Beside streams of `records` records each.
+    fn begin(broker: &Broker, records: usize) -> Self {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let end = Arc::new(AtomicUsize::new(records));
+        let (stop, writer, tail) = (Arc::clone(&stopped), broker.clone(), Arc::clone(&end));
+        let appending = tokio::spawn(async move {
+            let mut appended = 0;
+            while !stop.load(Ordering::Acquire) && appended < MORE {
+                append(&writer, 0, records + appended).await;
+                appended += 1;
+                tail.store(records + appended, Ordering::Release);
+                tokio::time::sleep(BETWEEN).await;
+            }
+            appended
+        });
+        let (stop, reader) = (Arc::clone(&stopped), broker.clone());
+        let reading = tokio::spawn(async move {
+            let mut times = 0;
+            while !stop.load(Ordering::Acquire) {
+                assert_eq!(check(&reader, 1, records).await, records);
+                times += 1;
+            }
+            times
+        });
+        Self {
+            stopped,
+            end,
+            appending,
+            reading,
+        }
+    }
+
+    fn end(&self) -> usize {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Where the first stream ends at last.
+    async fn end_all(self) -> usize {
+        self.stopped.store(true, Ordering::Release);
+        let appended = self.appending.await.expect("every append is confirmed");
+        let times = self.reading.await.expect("every record is read");
+        assert!(appended > 0 && times > 0, "{appended} and {times} times");
+        self.end.load(Ordering::Acquire)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -346,6 +346,15 @@ impl Cursor {
             Step::Behind => {}
             other => return Ok(other),
         }
+        let loaded = self.load_from_store(max_bytes).await;
+        if let Err(Error::Fault(fault)) = &loaded {
+            let shared = &self.store.shared;
+            shared.failed_read(self.stream.name(), self.next.offset, fault);
+        }
+        loaded
+    }
+
+    async fn load_from_store(&mut self, max_bytes: usize) -> Result<Step, Error> {
         let from = self.next.offset;
         let inherited = self.lineage.owner(from);
         let runs = match inherited {

@@ -36,6 +36,7 @@ fn every_family_appears_once_under_its_documented_name() {
         "trims_total counter",
         "trimmed_records_total counter",
         "trimmed_unread_total counter",
+        "failed_reads_total counter",
         "expiries_total counter",
         "store_file_bytes gauge",
         "resident_streams gauge",

@@ -241,7 +241,7 @@ fn failed(subscription: u32, error: &Error) -> Looked {
         // Loading refuses nothing; if it ever does, the client reads on and is told why.
         Error::Refused(_) => EndReason::Unavailable,
     };
-    tracing::warn!(subscription, %error, "a subscription ends: its stream cannot be read");
+    tracing::debug!(subscription, %error, "a subscription ends: its stream cannot be read");
     Looked::Ended {
         reason,
         earliest: None,

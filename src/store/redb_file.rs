@@ -231,3 +231,22 @@ impl RedbFile {
         *self.handle.write() = Handle::Closed;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Directory;
+
+    #[test]
+    fn it_is_not_closed_under_a_read() {
+        let place = tempfile::tempdir().expect("a directory");
+        let files: Arc<dyn Files> = Arc::new(Directory::new(place.path()));
+        let file = RedbFile::open(&files, 0).expect("it opens");
+        let read = file.reading(|_| Ok(file.handle.try_write().is_none()));
+        assert!(read.expect("it reads"), "it could be closed");
+        let held = file.begin_read().expect("a snapshot");
+        file.open_again().expect("it opens again");
+        assert_eq!(file.times_opened(), 1);
+        drop(held);
+    }
+}

@@ -18,7 +18,7 @@ use super::unfolded::Unfolded;
 use crate::metrics::Metrics;
 use crate::rules::StreamState;
 use crate::stream::{Feed, Registry, Resident, Stream, WriteQueues};
-use crate::types::{Clock, Fault, Timestamp};
+use crate::types::{Clock, Fault, Offset, StreamName, Timestamp};
 
 /// Whether the store serves, and if not, why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +91,8 @@ pub(crate) struct Shared {
     pub readiness: watch::Sender<Readiness>,
     /// Told of every stream that a commit changed.
     pub feed: OnceLock<Arc<dyn Feed>>,
+    /// The last place that could not be read. Written by readers.
+    pub unreadable: Mutex<Option<(StreamName, Offset)>>,
 }
 
 impl Shared {
@@ -183,6 +185,17 @@ impl Shared {
         }
         stream.set_loaded(resident, state);
         Ok(())
+    }
+
+    /// Tells metrics and log that a reader of `stream` met `fault` at `offset`. The log not again for those who try again.
+    pub fn failed_read(&self, stream: &StreamName, offset: Offset, fault: &Fault) {
+        self.metrics.failed_reads.increment(1);
+        let place = Some((stream.clone(), offset));
+        let mut last = self.unreadable.lock();
+        if *last != place {
+            tracing::error!(%stream, %offset, %fault, "a stream cannot be read");
+            *last = place;
+        }
     }
 
     /// Lets go of a handle whose name turned out to be no stream.

@@ -6,6 +6,7 @@
 
 mod bench;
 mod configuration;
+mod damaged;
 mod left_out;
 mod lifecycle;
 mod lost_store;

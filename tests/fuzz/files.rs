@@ -79,6 +79,9 @@ fn mangled_files_are_told_or_served_in_part_and_never_panic_hang_or_show_other_r
             "{cases} mangled directories, {refused} of them refused; {records} records read; {short:?}"
         );
         assert!(short.absent * 20 <= cases, "too many are taken for absent");
+        let opened = cases - refused;
+        assert!(opened * 2 >= cases, "too few are served");
+        assert!(records > opened * 100, "next to nothing is read");
     }
 }
 

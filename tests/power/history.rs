@@ -1,10 +1,12 @@
 //! One history: a few lives of a broker on one disk, and every cut of each.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use streamkeeper::broker::{Broker, BrokerOptions};
+use streamkeeper::store::check::Event as Found;
 use streamkeeper::stream::QueueLimits;
 use streamkeeper::types::{Clock, Timestamp};
 
@@ -25,6 +27,9 @@ pub const BEGIN: Timestamp = Timestamp(1_700_000_000_000_000);
 
 /// Small, for the sake of what traces take in memory.
 const RESERVE_BYTES: u64 = 256 << 10;
+
+/// Cuts of a hundred after which `check` goes through all that is left.
+const CHECKED: u64 = 10;
 
 /// A round of the largest records fits, though nobody takes from the queues meanwhile.
 const QUEUES: QueueLimits = QueueLimits {
@@ -190,6 +195,22 @@ async fn lives(
     Ok((load, trace))
 }
 
+/// What `check` tells of a broker.
+fn find_nothing(broker: &Broker) -> Result<(), String> {
+    let mut found = Vec::new();
+    let report = broker.check(&mut |event| {
+        if let Found::Problem(problem) = event {
+            found.push(problem);
+        }
+        ControlFlow::Continue(())
+    });
+    let report = report.map_err(|error| format!("it cannot be checked: {error}"))?;
+    if found.is_empty() && report.problems == 0 {
+        return Ok(());
+    }
+    Err(format!("it is checked: {found:?}"))
+}
+
 /// Opens what a cut left, compares it, and goes on.
 pub async fn check(
     setup: Setup,
@@ -203,6 +224,9 @@ pub async fn check(
     let disk = Disk::new(image.clone());
     let broker = setup.open(&disk, clock.clone()).await?;
     let world = judge(&broker, allowed).await?;
+    if random.fork(CHECKED).chance(CHECKED) {
+        find_nothing(&broker)?;
+    }
     let mut load = Load::new(random, allowed.now, hand, setup.large);
     load.settle(&disk, world);
     load.retry(&broker).await?;

@@ -63,9 +63,9 @@ struct Neighbour {
 }
 
 enum Does {
-    /// Runs a workload; its speed is called so.
+    /// Runs workloads; the speed of the first is called so.
     Run {
-        command: String,
+        commands: Vec<String>,
         speed: &'static str,
     },
     /// Holds so many connections.
@@ -74,16 +74,19 @@ enum Does {
     Stall(u64),
 }
 
-/// A neighbour that runs a workload.
-fn running(
-    command: impl Into<String>,
+const LARGE: &str =
+    "append --connections 1 --streams 1 --in-flight 16 --record-bytes 1048576 --rate 50";
+
+/// A neighbour that runs workloads.
+fn running<const N: usize>(
+    commands: [&str; N],
     appends: &'static str,
     ratio: &'static str,
     speed: &'static str,
 ) -> Neighbour {
-    let command = command.into();
+    let commands = commands.map(str::to_owned).into();
     Neighbour {
-        does: Does::Run { command, speed },
+        does: Does::Run { commands, speed },
         appends,
         ratio,
     }
@@ -91,14 +94,16 @@ fn running(
 
 /// A neighbour at work.
 enum Beside {
-    /// And how its speed is called.
-    Running(&'static str, JoinHandle<Result<Value, Failure>>),
+    /// And how the speed of the first is called.
+    Running(&'static str, Vec<JoinHandle<Result<Value, Failure>>>),
     Idle(Vec<Client>),
     Stalled(Vec<TcpStream>),
 }
 
 impl Neighbours {
-    fn all(&self) -> [Neighbour; 6] {
+    fn all(&self) -> [Neighbour; 7] {
+        let streams = self.streams;
+        let many = format!("append --connections 4 --streams {streams} --rate 10000");
         [
             Neighbour {
                 does: Does::Nothing(self.connections),
@@ -111,28 +116,31 @@ impl Neighbours {
                 ratio: "stalled_p99_over_alone",
             },
             running(
-                "append --connections 1 --streams 1 --in-flight 16 --record-bytes 1048576 --rate 50",
+                [LARGE],
                 "appends beside 50 records of 1 MiB a second",
                 "large_p99_over_alone",
                 "large_records_per_second",
             ),
             running(
-                "append --connections 4 --streams 4 --producer",
+                [LARGE, "append --connections 4 --streams 1000 --rate 1000"],
+                "appends beside 50 records of 1 MiB a second and 1,000 small streams",
+                "mixed_p99_over_alone",
+                "mixed_records_per_second",
+            ),
+            running(
+                ["append --connections 4 --streams 4 --producer"],
                 "appends beside 4 producers at full speed",
                 "producers_p99_over_alone",
                 "producers_records_per_second",
             ),
             running(
-                "append --connections 4 --streams 4 --in-flight 1024",
+                ["append --connections 4 --streams 4 --in-flight 1024"],
                 "appends beside 4 x 1,024 single records",
                 "pipelines_p99_over_alone",
                 "pipelines_records_per_second",
             ),
             running(
-                format!(
-                    "append --connections 4 --streams {} --rate 10000",
-                    self.streams
-                ),
+                [&many],
                 "appends beside 10,000 a second over many streams",
                 "streams_p99_over_alone",
                 "streams_records_per_second",
@@ -175,7 +183,10 @@ impl Neighbours {
 
     async fn begin(&self, does: &Does, broker: &Broker) -> Result<Beside, Failure> {
         match does {
-            Does::Run { command, speed } => Ok(Beside::Running(speed, self.start(command, broker))),
+            Does::Run { commands, speed } => {
+                let started = commands.iter().map(|command| self.start(command, broker));
+                Ok(Beside::Running(speed, started.collect()))
+            }
             Does::Nothing(connections) => {
                 let opened = Latencies::new()?;
                 let idle = connections::open(broker, *connections, &opened).await?;
@@ -252,10 +263,13 @@ impl Neighbours {
 async fn end(beside: Beside) -> Result<Option<(&'static str, f64, Unit)>, Failure> {
     match beside {
         Beside::Running(speed, running) => {
-            let theirs = running
-                .await
-                .map_err(|error| Failure::io("a neighbour", error))??;
-            let per_second = number(&theirs, "/phases/0/per_second")?;
+            let mut told = Vec::new();
+            for each in running {
+                let each = each.await;
+                told.push(each.map_err(|error| Failure::io("a neighbour", error))??);
+            }
+            let first = told.first().unwrap_or(&Value::Null);
+            let per_second = number(first, "/phases/0/per_second")?;
             Ok(Some((speed, per_second, Unit::PerSecond)))
         }
         Beside::Idle(clients) => {

@@ -330,6 +330,11 @@ pub(super) const ROWS: &[Row] = &[
                 3.0,
             ),
             ratio(
+                "confirm p99 beside 1 MiB records and 1,000 small streams, over alone",
+                "/facts/mixed_p99_over_alone",
+                3.0,
+            ),
+            ratio(
                 "confirm p99 beside 4 producers, over alone",
                 "/facts/producers_p99_over_alone",
                 3.0,
