@@ -346,21 +346,13 @@ impl Cursor {
             Step::Behind => {}
             other => return Ok(other),
         }
-        let loaded = self.load_from_store(max_bytes).await;
-        if let Err(Error::Fault(fault)) = &loaded {
-            let shared = &self.store.shared;
-            shared.failed_read(self.stream.name(), self.next.offset, fault);
-        }
-        loaded
-    }
-
-    async fn load_from_store(&mut self, max_bytes: usize) -> Result<Step, Error> {
         let from = self.next.offset;
         let inherited = self.lineage.owner(from);
         let runs = match inherited {
-            Some(ancestor) => ancestor.read(&self.store, from, max_bytes).await?,
-            None => read_store(&self.store, self.incarnation, from, max_bytes).await?,
+            Some(ancestor) => ancestor.read(&self.store, from, max_bytes).await,
+            None => read_store(&self.store, self.incarnation, from, max_bytes).await,
         };
+        let runs = runs.map_err(|error| self.failed(error))?;
         if inherited.is_some()
             && let Some(end) = self.ended(&self.stream.live())
         {
@@ -373,10 +365,8 @@ impl Cursor {
             let step = self.poll(max_bytes);
             if matches!(step, Step::Behind) {
                 let reason = "the store holds no record here".to_owned();
-                return Err(Error::Fault(Fault::Corrupt {
-                    offset: from,
-                    reason,
-                }));
+                let offset = from;
+                return Err(self.failed(Fault::Corrupt { offset, reason }.into()));
             }
             return Ok(step);
         };
@@ -385,13 +375,21 @@ impl Cursor {
                 return Ok(end);
             }
             let reason = format!("the store goes on at offset {}", first.header.first_offset);
-            return Err(Error::Fault(Fault::Corrupt {
-                offset: from,
-                reason,
-            }));
+            let offset = from;
+            return Err(self.failed(Fault::Corrupt { offset, reason }.into()));
         }
         self.advance(&runs);
         Ok(Step::Runs(runs))
+    }
+
+    /// Tells the operator that reading on failed with `error`.
+    #[cold]
+    fn failed(&self, error: Error) -> Error {
+        if let Error::Fault(fault) = &error {
+            let shared = &self.store.shared;
+            shared.failed_read(self.stream.name(), self.next.offset, fault);
+        }
+        error
     }
 
     fn ended(&self, live: &Live) -> Option<Step> {

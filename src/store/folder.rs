@@ -279,8 +279,9 @@ impl Folder {
         chunks.reopen()?;
         let watermark = chunks.facts()?.watermark;
         let folded = rows.partition_point(|row| row.number <= watermark);
+        let streams = names(chunks, rows.get(..folded).unwrap_or_default())?;
+        self.held.streams.extend(streams);
         for row in rows.drain(..folded) {
-            self.held.streams.extend(names(chunks, &row)?);
             self.held.bytes += row.bytes_in_memory();
             self.held.last_row = row.number;
         }
@@ -379,15 +380,17 @@ impl Folder {
     }
 }
 
-/// The streams that `row` is of and that are there.
-fn names(chunks: &ChunkStore, row: &Row) -> Result<Vec<StreamName>, StoreError> {
+/// The streams that `rows` are of and that are there.
+fn names(chunks: &ChunkStore, rows: &[Row]) -> Result<Vec<StreamName>, StoreError> {
     let corrupt = |source| StoreError::Corrupt {
         file: journal::FILE,
         source,
     };
     let mut ids = BTreeSet::new();
-    for entry in codec::entries(&row.bytes).map_err(corrupt)? {
-        ids.insert(entry.map_err(corrupt)?.0);
+    for row in rows {
+        for entry in codec::entries(&row.bytes).map_err(corrupt)? {
+            ids.insert(entry.map_err(corrupt)?.0);
+        }
     }
     let names = ids.into_iter().map(|id| chunks.name_of(id));
     names.filter_map(Result::transpose).collect()
