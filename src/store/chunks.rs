@@ -139,14 +139,15 @@ impl ChunkStore {
             write.open_table(FACTS).map_err(failed)?;
             write.commit().map_err(failed)?;
         }
-        store.remove_unknown_segments()?;
+        store.remove_unknown_segments(u32::MAX)?;
         Ok(store)
     }
 
-    fn remove_unknown_segments(&self) -> Result<(), StoreError> {
+    /// Removes the segments up to number `last` that nothing points to.
+    fn remove_unknown_segments(&self, last: u32) -> Result<(), StoreError> {
         let read = self.begin_read()?;
         let known = read.open_table(SEGMENTS).map_err(failed)?;
-        let is_known = |number| Ok(known.get(number).map_err(failed)?.is_some());
+        let is_known = |number| Ok(number > last || known.get(number).map_err(failed)?.is_some());
         self.segments.remove_unknown(is_known)
     }
 
@@ -235,7 +236,8 @@ impl ChunkStore {
 
     /// Opens the redb file anew after an operation on it failed, which makes its handle useless, also for readers. It is then as its
     /// last commit left it, and so are the segments: what a fold that failed wrote behind their ends, or in
-    /// new ones, is given back, and so are those that it had emptied if it was durable all the same.
+    /// a
+    /// new one, is given back, and so are those that it had emptied if it was durable all the same.
     pub(super) fn reopen(&self) -> Result<(), StoreError> {
         let _writing = self.writing.lock();
         self.redb.durable()?;
@@ -246,10 +248,11 @@ impl ChunkStore {
             let last = accounts.last().map_err(failed)?;
             Ok(last.map(|(number, account)| (number.value(), account.value().0)))
         })?;
-        if let Some((number, end)) = last {
-            self.segments.cut(number, end)?;
-        }
-        self.remove_unknown_segments()
+        let (last, end) = last.unwrap_or((0, 0));
+        self.segments.cut(last, end)?;
+        // The one that a fold began that failed: it is not removed, since its number is used again and a removal may be put off.
+        self.segments.cut(last + 1, 0)?;
+        self.remove_unknown_segments(last)
     }
 
     fn open_again(&self) -> Result<(), StoreError> {

@@ -17,7 +17,8 @@
 //! that was most of what a fold cost (`docs/performance.md`). And a file of redb never gets smaller, while a segment without
 //! live chunks is removed.
 //!
-//! Invariants: bytes that a place points to never change; segment numbers are never used twice.
+//! Invariants: bytes that a place points to never change; the number of a segment that was durable is never used
+//! again. That of a fold that failed is: its file is cut, and not removed while the store is open.
 
 use std::collections::HashMap;
 use std::io;

@@ -196,8 +196,8 @@ impl<'txn> StoredChunks<'txn> {
     }
 
     /// Makes what was written durable, and brings the accounts up to date. Answers the segments that can go once the
-    /// transaction is durable, and how often the one that was written was synced. The last one stays, whatever is in it: numbers are
-    /// never used twice.
+    /// transaction is durable, and how often the one that was written was synced. The last one stays, whatever is in it: its
+    /// number is not to be used again.
     pub fn finish(&mut self) -> Result<(Vec<u32>, u64), StoreError> {
         let mut synced = 0;
         if let Some(writer) = self.writer.take() {

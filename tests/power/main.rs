@@ -32,6 +32,7 @@ mod image;
 mod load;
 mod model;
 mod opening;
+mod pinned;
 mod restoring;
 mod rewinds;
 mod room;

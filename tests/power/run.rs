@@ -1,5 +1,6 @@
 //! A broker under load on a disk of its own, for tests that let that disk fail by plan.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
@@ -112,6 +113,20 @@ impl Run {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         None
+    }
+
+    /// Waits until everything is in the store.
+    pub async fn until_folded(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let folded = || {
+            let report = self.broker.check(&mut |_| ControlFlow::Continue(()));
+            // It is ended if the store is opened anew meanwhile.
+            report.is_ok_and(|report| report.journal_rows == 0)
+        };
+        while !folded() {
+            assert!(Instant::now() < deadline, "never folded");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     pub async fn until(&self, what: &str, holds: impl Fn(&Readiness) -> bool) {
