@@ -34,7 +34,7 @@ use super::compaction::Compaction;
 use super::error::StoreError;
 use super::facts::{FACTS, Facts};
 use super::files::Files;
-use super::redb_file::RedbFile;
+use super::redb_file::{Held, RedbFile};
 use super::segments::{self, Segments, StoredPlace};
 use crate::rules::{ProducerState, StreamState};
 use crate::types::{StreamId, StreamName, Timestamp};
@@ -62,8 +62,8 @@ const TABLES: usize = 10;
 /// How often a read is begun anew because a segment went away under it.
 const READ_TRIES: usize = 8;
 
-/// How long a reader waits for whoever is at work on the file: a fold that failed, or who opens it again.
-const HEALING: Duration = Duration::from_secs(1);
+/// How long a reader waits for whoever is at work on the file: a fold, or who opens it again, which waits for snapshots and for locks.
+const HEALING: Duration = Duration::from_secs(8);
 
 /// A smaller redb file is not looked at for room that it does not need.
 const SPARSE_BYTES: u64 = 4 << 20;
@@ -139,13 +139,12 @@ impl ChunkStore {
             write.open_table(FACTS).map_err(failed)?;
             write.commit().map_err(failed)?;
         }
-        store.remove_unknown_segments(u32::MAX)?;
+        store.remove_unknown_segments(&store.hold().begin_read()?, u32::MAX)?;
         Ok(store)
     }
 
     /// Removes the segments up to number `last` that nothing points to.
-    fn remove_unknown_segments(&self, last: u32) -> Result<(), StoreError> {
-        let read = self.begin_read()?;
+    fn remove_unknown_segments(&self, read: &ReadTransaction, last: u32) -> Result<(), StoreError> {
         let known = read.open_table(SEGMENTS).map_err(failed)?;
         let is_known = |number| Ok(number > last || known.get(number).map_err(failed)?.is_some());
         self.segments.remove_unknown(is_known)
@@ -164,7 +163,7 @@ impl ChunkStore {
     }
 
     fn tables(&self) -> Result<usize, StoreError> {
-        let read = self.begin_read()?;
+        let read = self.hold().begin_read()?;
         Ok(read.list_tables().map_err(failed)?.count())
     }
 
@@ -240,23 +239,23 @@ impl ChunkStore {
     /// new one, is given back, and so are those that it had emptied if it was durable all the same.
     pub(super) fn reopen(&self) -> Result<(), StoreError> {
         let _writing = self.writing.lock();
-        self.redb.durable()?;
         self.open_again()?;
         self.redb.durable()?;
-        let last = self.redb.reading(|read| {
-            let accounts = read.open_table(SEGMENTS).map_err(failed)?;
-            let last = accounts.last().map_err(failed)?;
-            Ok(last.map(|(number, account)| (number.value(), account.value().0)))
-        })?;
-        let (last, end) = last.unwrap_or((0, 0));
+        let held = self.redb.hold();
+        let read = held.begin_read()?;
+        let accounts = read.open_table(SEGMENTS).map_err(failed)?;
+        let last = accounts.last().map_err(failed)?;
+        let (last, end) = last.map_or((0, 0), |(number, account)| {
+            (number.value(), account.value().0)
+        });
         self.segments.cut(last, end)?;
         // The one that a fold began that failed: it is not removed, since its number is used again and a removal may be put off.
         self.segments.cut(last + 1, 0)?;
-        self.remove_unknown_segments(last)
+        self.remove_unknown_segments(&read, last)
     }
 
     fn open_again(&self) -> Result<(), StoreError> {
-        // A snapshot holds the file that is to be opened anew.
+        // What a snapshot reads from then on is not of its moment.
         self.segments.void_pins();
         self.redb.open_again()
     }
@@ -265,8 +264,14 @@ impl ChunkStore {
         self.redb.begin_write()
     }
 
-    pub(super) fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
-        self.redb.begin_read()
+    /// As [`RedbFile::hold`].
+    pub(super) fn hold(&self) -> Held<'_> {
+        self.redb.hold()
+    }
+
+    /// As [`RedbFile::times_opened`].
+    pub(super) fn times_opened(&self) -> u64 {
+        self.redb.times_opened()
     }
 
     /// What `read` finds at one moment. A failure of anybody's makes the handle useless to all: whoever made it is told, others read anew
@@ -277,15 +282,16 @@ impl ChunkStore {
     ) -> Result<T, StoreError> {
         let mut until = None;
         loop {
-            let opened = self.redb.times_opened();
-            let outcome = survived(|| self.redb.reading(&mut read));
+            let opened = self.times_opened();
+            let outcome = survived(|| read(&self.hold().begin_read()?));
             match outcome {
                 Err(error) if error.is_stale_handle() => {
                     let now = Instant::now();
-                    if now > *until.get_or_insert(now + HEALING) {
+                    let until = *until.get_or_insert(now + HEALING);
+                    if now >= until {
                         return Err(error);
                     }
-                    self.heal(opened)?;
+                    survived(|| self.heal(opened, until))?;
                 }
                 outcome => return outcome,
             }
@@ -293,12 +299,12 @@ impl ChunkStore {
     }
 
     /// After an operation failed on the file as it was `opened`: opens it again, or leaves that to the one who is at work on it.
-    fn heal(&self, opened: u64) -> Result<(), StoreError> {
+    fn heal(&self, opened: u64, until: Instant) -> Result<(), StoreError> {
         let Some(_writing) = self.writing.try_lock() else {
-            drop(self.writing.try_lock_for(HEALING));
+            drop(self.writing.try_lock_until(until));
             return Ok(());
         };
-        if self.redb.times_opened() != opened {
+        if self.times_opened() != opened {
             return Ok(());
         }
         match self.open_again() {
@@ -313,13 +319,6 @@ impl ChunkStore {
     /// Watermark and counters.
     pub fn facts(&self) -> Result<Facts, StoreError> {
         self.reading(facts)
-    }
-
-    /// The store as it is now, and its facts.
-    pub(super) fn moment(&self) -> Result<(ReadTransaction, Facts), StoreError> {
-        let read = self.begin_read()?;
-        let facts = facts(&read)?;
-        Ok((read, facts))
     }
 
     /// The stream called `name`, with its producers.
@@ -391,7 +390,8 @@ fn load(read: &ReadTransaction, name: &str) -> Result<Option<StreamState>, Store
     Ok(Some(entry.state))
 }
 
-fn facts(read: &ReadTransaction) -> Result<Facts, StoreError> {
+/// The facts at a moment.
+pub(super) fn facts(read: &ReadTransaction) -> Result<Facts, StoreError> {
     Facts::read(&read.open_table(FACTS).map_err(failed)?)
 }
 

@@ -279,8 +279,15 @@ impl Folder {
         chunks.reopen()?;
         let watermark = chunks.facts()?.watermark;
         let folded = rows.partition_point(|row| row.number <= watermark);
-        let streams = names(chunks, rows.get(..folded).unwrap_or_default())?;
-        self.held.streams.extend(streams);
+        match names(chunks, rows.get(..folded).unwrap_or_default()) {
+            Ok(streams) => self.held.streams.extend(streams),
+            Err(error) => tracing::warn!(%error, "streams that are folded stay in memory longer"),
+        }
+        if folded > 0 {
+            // What that fold found to be left is not known.
+            self.leftovers = true;
+            self.slack.removed = true;
+        }
         for row in rows.drain(..folded) {
             self.held.bytes += row.bytes_in_memory();
             self.held.last_row = row.number;

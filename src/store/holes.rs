@@ -36,7 +36,9 @@ impl Holes {
         if self.never || store.segments.are_pinned() {
             return Ok(());
         }
-        let read = store.begin_read()?;
+        // What is not known is given back: it must not be asked of a file that is opened anew meanwhile.
+        let _writing = store.writing.lock();
+        let read = store.hold().begin_read()?;
         for (number, bytes, dead) in self.candidates(&read)? {
             let ranges = dead_ranges(store, &read, number, bytes)?;
             match store.segments.punch(number, &ranges) {

@@ -238,6 +238,6 @@ fn shared(
         stopping: AtomicBool::new(false),
         readiness,
         feed: OnceLock::new(),
-        unreadable: Mutex::new(None),
+        failed_read_told: Mutex::new(None),
     }
 }

@@ -1,20 +1,20 @@
 //! The open `store.redb`, as far as redb's handle of it goes: an operation that fails makes a handle useless to all, and then the file is
 //! opened anew.
 //!
-//! Opening writes to the file, and so needs a disk that takes writes. Where it takes none, be it full or broken, the file is opened
-//! under an [`Overlay`], to be read from.
+//! Opening writes to the file, and so needs a disk that takes writes. Where it takes none, be it full, broken or mounted to be read from,
+//! the file is opened to be read from, under an [`Overlay`].
 //!
-//! Invariants: no transaction that writes begins on a file whose sync failed, nor under an overlay. The file is open once at most, and
-//! nobody reads by a handle that was left: redb does not hold up its pages for that, so what is read could be what came after.
+//! Invariants: a file whose sync failed is not written to any more, nor is one under an overlay. The file is open once at most, and
+//! is not closed under a [`Held`]: a page that is being read just then could be one of later.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 use redb::{
     Builder, CompactionError, Database, DatabaseError, ReadTransaction, ReadableDatabase,
-    WriteTransaction,
+    StorageBackend, WriteTransaction,
 };
 
 use super::chunks::{FILE, failed};
@@ -23,8 +23,8 @@ use super::files::{Files, Opened};
 use super::overlay::Overlay;
 use super::{journal, segments};
 
-/// How long whoever has a snapshot may take to let go of it before the file is opened anew.
-const SNAPSHOTS_WAIT: Duration = Duration::from_secs(1);
+/// How long another process may take that locked the file while it was closed.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 
 /// How long readers may take to come to an end before the file is brought together.
 const READERS_WAIT: Duration = Duration::from_millis(100);
@@ -72,11 +72,26 @@ impl Handle {
     }
 }
 
+/// The file, which is not closed meanwhile.
+#[derive(Debug)]
+pub(super) struct Held<'a>(RwLockReadGuard<'a, Handle>);
+
+impl Held<'_> {
+    /// A moment. Who keeps it for longer than this counts what was read by it for nothing if the file was opened anew meanwhile.
+    pub fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+        self.0.for_reading()?.begin_read().map_err(failed)
+    }
+}
+
+fn io(source: std::io::Error) -> StoreError {
+    StoreError::Io { file: FILE, source }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct RedbFile {
     handle: RwLock<Handle>,
-    /// How often it was opened.
+    /// How often it was opened anew, or tried to be.
     opened: AtomicU64,
     files: Arc<dyn Files>,
     cache_bytes: usize,
@@ -94,17 +109,12 @@ impl RedbFile {
             cache_bytes,
             not_synced: Arc::default(),
         };
-        let database = file.open_database(false)?;
+        let database = file.open_to_write()?;
         *file.handle.write() = Handle::Open(Box::new(database));
         Ok(file)
     }
 
-    fn open_database(&self, under_an_overlay: bool) -> Result<Database, StoreError> {
-        let io = |source| StoreError::Io { file: FILE, source };
-        let mut file = self.files.create(FILE).map_err(io)?;
-        if under_an_overlay {
-            file = Box::new(Overlay::over(file).map_err(io)?);
-        }
+    fn open_database(&self, file: Box<dyn StorageBackend>) -> Result<Database, StoreError> {
         let files = &*self.files;
         let may_be_unfinished = !journal::has_commits(files) && !segments::exist(files)?;
         let backend = Opened::new(file, may_be_unfinished, &self.not_synced);
@@ -120,17 +130,27 @@ impl RedbFile {
         })
     }
 
-    /// How often it was opened anew so far.
+    fn open_to_write(&self) -> Result<Database, StoreError> {
+        self.durable()?;
+        self.open_database(self.files.create(FILE).map_err(io)?)
+    }
+
+    fn open_to_read(&self) -> Result<Database, StoreError> {
+        let file = self.files.open(FILE).map_err(io)?;
+        let file = Overlay::over_read_only(file).map_err(io)?;
+        self.open_database(Box::new(file))
+    }
+
+    /// How often it was opened anew so far, or was tried to be.
     pub fn times_opened(&self) -> u64 {
         self.opened.load(Ordering::Acquire)
     }
 
-    /// Opens the file anew, to be written to. If it cannot be, it is open to readers at best.
+    /// Opens the file anew, to be written to. If it cannot be, or must not be since a sync of it failed, it is open to readers at best.
     pub fn open_again(&self) -> Result<(), StoreError> {
-        let until = Instant::now() + SNAPSHOTS_WAIT;
+        let until = Instant::now() + LOCK_WAIT;
         loop {
             match self.try_to_open_again() {
-                // By ourselves: somebody has not let go of a snapshot yet.
                 Err(StoreError::Locked { .. }) if Instant::now() < until => {
                     std::thread::sleep(LOOK);
                 }
@@ -147,13 +167,12 @@ impl RedbFile {
         }
         // The file is to be closed first.
         *handle = Handle::Failed;
-        let opened = self.open_database(false);
         self.opened.fetch_add(1, Ordering::AcqRel);
-        match opened {
+        match self.open_to_write() {
             Ok(database) => *handle = Handle::Open(Box::new(database)),
             Err(error @ StoreError::Locked { .. }) => return Err(error),
             Err(error) => {
-                if let Ok(database) = self.open_database(true) {
+                if let Ok(database) = self.open_to_read() {
                     *handle = Handle::ReadOnly(Box::new(database));
                 }
                 return Err(error);
@@ -167,19 +186,9 @@ impl RedbFile {
         self.handle.read().for_reading().is_ok()
     }
 
-    /// What `read` finds at one moment. The file is not opened anew meanwhile; `read` must not ask for another moment.
-    pub fn reading<T>(
-        &self,
-        read: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let handle = self.handle.read();
-        read(&handle.for_reading()?.begin_read().map_err(failed)?)
-    }
-
-    /// A moment for long. Who holds it counts what was read by it for nothing if the file was opened anew meanwhile.
-    pub fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
-        let handle = self.handle.read();
-        handle.for_reading()?.begin_read().map_err(failed)
+    /// Keeps the file from being closed. Whoever has this must not ask for it again.
+    pub fn hold(&self) -> Held<'_> {
+        Held(self.handle.read())
     }
 
     pub fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
@@ -242,11 +251,12 @@ mod tests {
         let place = tempfile::tempdir().expect("a directory");
         let files: Arc<dyn Files> = Arc::new(Directory::new(place.path()));
         let file = RedbFile::open(&files, 0).expect("it opens");
-        let read = file.reading(|_| Ok(file.handle.try_write().is_none()));
-        assert!(read.expect("it reads"), "it could be closed");
-        let held = file.begin_read().expect("a snapshot");
-        file.open_again().expect("it opens again");
-        assert_eq!(file.times_opened(), 1);
+        let held = file.hold();
+        assert!(file.handle.try_write().is_none(), "it could be closed");
+        let moment = held.begin_read().expect("it reads");
         drop(held);
+        file.open_again().expect("a moment does not keep it");
+        assert_eq!(file.times_opened(), 1);
+        drop(moment);
     }
 }

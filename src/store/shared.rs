@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
@@ -19,6 +20,9 @@ use crate::metrics::Metrics;
 use crate::rules::StreamState;
 use crate::stream::{Feed, Registry, Resident, Stream, WriteQueues};
 use crate::types::{Clock, Fault, Offset, StreamName, Timestamp};
+
+/// Between two lines of the log about failed reads.
+const FAILED_READ_TOLD: Duration = Duration::from_secs(1);
 
 /// Whether the store serves, and if not, why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +95,8 @@ pub(crate) struct Shared {
     pub readiness: watch::Sender<Readiness>,
     /// Told of every stream that a commit changed.
     pub feed: OnceLock<Arc<dyn Feed>>,
-    /// The last place that could not be read. Written by readers.
-    pub unreadable: Mutex<Option<(StreamName, Offset)>>,
+    /// When the log was last told of a failed read. Written by readers.
+    pub failed_read_told: Mutex<Option<Instant>>,
 }
 
 impl Shared {
@@ -187,14 +191,17 @@ impl Shared {
         Ok(())
     }
 
-    /// Tells metrics and log that a reader of `stream` met `fault` at `offset`. The log not again for those who try again.
+    /// Tells metrics and log that a reader of `stream` met `fault` at `offset`. The log at most once a second, whoever tries again.
     pub fn failed_read(&self, stream: &StreamName, offset: Offset, fault: &Fault) {
+        if self.is_stopping() {
+            return;
+        }
         self.metrics.failed_reads.increment(1);
-        let place = Some((stream.clone(), offset));
-        let mut last = self.unreadable.lock();
-        if *last != place {
+        let now = Instant::now();
+        let mut told = self.failed_read_told.lock();
+        if told.is_none_or(|at| now >= at + FAILED_READ_TOLD) {
             tracing::error!(%stream, %offset, %fault, "a stream cannot be read");
-            *last = place;
+            *told = Some(now);
         }
     }
 
@@ -238,8 +245,7 @@ fn unseen_reads(state: &StreamState) -> Option<Timestamp> {
 }
 
 /// How far a sliding ttl may move by reads before that is written down: an eighth of it, at most ten seconds.
-pub(crate) fn touch_interval(expiry: &crate::types::Expiry) -> Option<std::time::Duration> {
-    use std::time::Duration;
+pub(crate) fn touch_interval(expiry: &crate::types::Expiry) -> Option<Duration> {
     match expiry {
         crate::types::Expiry::Ttl(seconds) => {
             Some((Duration::from_secs(*seconds) / 8).min(Duration::from_secs(10)))

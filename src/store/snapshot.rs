@@ -9,7 +9,7 @@
 
 use redb::ReadTransaction;
 
-use super::chunks::ChunkStore;
+use super::chunks::{self, ChunkStore};
 use super::error::StoreError;
 use super::facts::Facts;
 use super::journal::{Journal, Row};
@@ -22,7 +22,9 @@ use super::shared::Shared;
 pub struct Snapshot<'a> {
     pub(super) read: ReadTransaction,
     pub(super) facts: Facts,
-    pub(super) segments: &'a Segments,
+    chunks: &'a ChunkStore,
+    /// How often the file had been opened anew: what is read by a handle that was left is not of this moment.
+    opened: u64,
     rows: Vec<Row>,
     pin: Pin<'a>,
     /// Of a running store.
@@ -36,7 +38,9 @@ impl<'a> Snapshot<'a> {
         journal: Option<&mut Journal>,
     ) -> Result<Self, StoreError> {
         let pin = chunks.segments.pin();
-        let (read, facts) = chunks.moment()?;
+        let held = chunks.hold();
+        let read = held.begin_read()?;
+        let facts = chunks::facts(&read)?;
         let mut rows = Vec::new();
         if let Some(journal) = journal {
             journal.replay(facts.watermark, |row| {
@@ -47,7 +51,8 @@ impl<'a> Snapshot<'a> {
         Ok(Self {
             read,
             facts,
-            segments: &chunks.segments,
+            chunks,
+            opened: chunks.times_opened(),
             rows,
             pin,
             shared: None,
@@ -62,7 +67,13 @@ impl<'a> Snapshot<'a> {
     /// Why it must be let go of now, if it must.
     pub(super) fn ended(&self) -> Option<StoreError> {
         let stopping = self.shared.is_some_and(Shared::is_stopping);
-        (stopping || self.pin.is_void()).then_some(StoreError::Closed)
+        let left = self.chunks.times_opened() != self.opened;
+        (stopping || left || self.pin.is_void()).then_some(StoreError::Closed)
+    }
+
+    /// The bytes of its chunks.
+    pub(super) fn segments(&self) -> &'a Segments {
+        &self.chunks.segments
     }
 }
 
@@ -91,19 +102,22 @@ impl LocalStore {
         let Some(chunks) = &shared.chunks else {
             return Ok(None);
         };
-        // A handle that failed is opened anew now, and not under the lock.
+        // A handle that failed is opened anew now, and neither that nor another's is waited for under the lock.
         chunks.facts()?;
         let pin = chunks.segments.pin();
+        let held = chunks.hold();
         // While the lock is held no row comes in, and none that is being folded is forgotten. A fold may become durable
         // meanwhile: the watermark says which rows it held.
         let unfolded = shared.unfolded.lock();
-        let (read, facts) = chunks.moment()?;
+        let read = held.begin_read()?;
+        let facts = chunks::facts(&read)?;
         let rows = unfolded.past(facts.watermark).cloned().collect();
         drop(unfolded);
         Ok(Some(Snapshot {
             read,
             facts,
-            segments: &chunks.segments,
+            chunks,
+            opened: chunks.times_opened(),
             rows,
             pin,
             shared: Some(shared),

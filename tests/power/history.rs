@@ -96,6 +96,14 @@ impl Setup {
         }
     }
 
+    /// Takes appends for as long as the folder is stuck.
+    pub fn patient(self) -> Self {
+        Self {
+            hot_tail_bytes_max: 64 << 20,
+            ..self
+        }
+    }
+
     pub async fn open(&self, disk: &Disk, clock: Clock) -> Result<Broker, String> {
         let mut options = BrokerOptions::in_directory("simulated");
         options.files = Arc::new(disk.clone());

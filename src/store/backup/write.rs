@@ -96,7 +96,9 @@ fn chunks(snapshot: &Snapshot<'_>, to: &mut FrameWriter<'_>) -> Result<(), Backu
         let (key, place) = row.map_err(failed)?;
         let (id, first) = key.value();
         if owner.is_there(id)? {
-            let payload = snapshot.segments.read((id, first), place.value().into())?;
+            let payload = snapshot
+                .segments()
+                .read((id, first), place.value().into())?;
             let parts = [&id.to_be_bytes()[..], &first.to_be_bytes(), &payload];
             to.frame(Kind::Chunk, &parts)?;
         }

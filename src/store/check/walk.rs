@@ -135,7 +135,7 @@ impl<'w, 'f> Walk<'w, 'f> {
             let mut stream = StreamChunks::new(StreamId(id), name, state);
             while let Some((key, place)) = next.filter(|(key, _)| key.0 == id) {
                 self.place(key, place);
-                stream.chunk(self.snapshot.segments, key, place, self.findings)?;
+                stream.chunk(self.snapshot.segments(), key, place, self.findings)?;
                 self.findings.pause(self.snapshot)?;
                 next = next_row()?;
             }

@@ -12,6 +12,15 @@ use crate::store::error::StoreError;
 use crate::store::segments::{self, StoredPlace};
 use crate::types::{Offset, Run, RunHeader, StreamId, Timestamp};
 
+/// Chunks that are looked at at a time.
+const SEARCHED_CHUNKS: usize = 16;
+
+/// What was found in some chunks.
+enum Search {
+    Ended(Option<RunHeader>),
+    GoesOn(Offset),
+}
+
 impl ChunkStore {
     /// Runs of stream `id` from the record at `from` on, in order and without a gap, worth about `bytes_max`, at least one run if there is
     /// one. The first is cut in front; it may begin behind `from`, if what lies there is lost. They end before a chunk that is damaged,
@@ -90,19 +99,30 @@ impl ChunkStore {
         id: StreamId,
         from: Offset,
     ) -> Result<Option<RunHeader>, StoreError> {
-        self.with_chunks(|chunks| self.find_readable(chunks, id, from))
+        let mut at = from;
+        loop {
+            match self.with_chunks(|chunks| self.find_readable(chunks, id, at, from))? {
+                Search::Ended(found) => return Ok(found),
+                Search::GoesOn(next) => at = next,
+            }
+        }
     }
 
+    /// Looks for it in some chunks, from the one at `at` on: there may be many, on a disk that takes long to fail.
     fn find_readable(
         &self,
         chunks: &ChunkTable,
         id: StreamId,
+        at: Offset,
         from: Offset,
-    ) -> Result<Option<RunHeader>, StoreError> {
-        let first = chunk_at(chunks, id, from)?.unwrap_or(from.0);
+    ) -> Result<Search, StoreError> {
+        let first = chunk_at(chunks, id, at)?.unwrap_or(at.0);
         let rows = chunks.range((id.0, first)..=(id.0, u64::MAX));
-        for row in rows.map_err(failed)? {
+        for (looked, row) in rows.map_err(failed)?.enumerate() {
             let (key, place) = row.map_err(failed)?;
+            if looked == SEARCHED_CHUNKS {
+                return Ok(Search::GoesOn(Offset(key.value().1)));
+            }
             let bytes = match self.segments.read(key.value(), place.value().into()) {
                 Err(error) if error.is_unreadable_chunk() => continue,
                 read => read?,
@@ -110,10 +130,10 @@ impl ChunkStore {
             let runs = decode_chunk(key.value(), &bytes).map_while(Result::ok);
             let mut headers = runs.map(|run| run.header);
             if let Some(header) = headers.find(|header| header.first_offset > from.0) {
-                return Ok(Some(header));
+                return Ok(Search::Ended(Some(header)));
             }
         }
-        Ok(None)
+        Ok(Search::Ended(None))
     }
 
     /// The offset of the first record of stream `id` committed at `time` or later, among the records in the store.
