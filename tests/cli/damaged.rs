@@ -100,6 +100,10 @@ fn who_reads_a_damaged_segment_is_told_where_and_everything_else_goes_on() {
     let sent = |number| events.contains(&record(number));
     assert!((0..whole).all(sent), "the records before it are sent");
     assert!(!(whole..=HIT).any(sent), "nothing of the damaged chunk is");
+    let at = next_offset(&first);
+    let again = broker.get(&format!("/v1/stream/a?offset={at}&live=sse"));
+    assert!(again.starts_with("HTTP/1.1 500 "), "{again}");
+    tells(&again, whole);
 
     let behind = (HIT + 4).to_string();
     let read = broker.run(&["read", "a", "--from", &behind]).ok();

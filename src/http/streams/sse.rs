@@ -5,6 +5,7 @@
 //! after an event, so that a busy stream costs its readers a bounded number of writes, and what comes meanwhile goes out
 //! together; and a data event is made once for all who are at the same place (`crowd`).
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,10 +105,8 @@ impl Face {
         });
         let events = futures_util::stream::unfold(feed, async |mut feed| {
             let event = feed.next().await?;
-            Some((
-                event.map(|event| Frame::data(feed.reader.hold(event))),
-                feed,
-            ))
+            let frame = Frame::data(feed.reader.hold(event));
+            Some((Ok::<_, Infallible>(frame), feed))
         });
         *reply.body_mut() = ReplyBody::other(StreamBody::new(events));
         Ok(reply)
@@ -195,11 +194,6 @@ async fn begin(
     }
 }
 
-/// Why a stream of events broke off. The client sees no end of the body, and comes back.
-#[derive(Debug, thiserror::Error)]
-#[error("the event stream broke off: {0}")]
-struct Abort(Error);
-
 /// What one reader still has to be sent.
 struct Feed {
     broker: Broker,
@@ -230,7 +224,9 @@ enum Woken {
 
 impl Feed {
     /// The next events, data and control in one; `None` at the end.
-    async fn next(&mut self) -> Option<Result<Bytes, Abort>> {
+    ///
+    /// A failed read is an end as well: a body that broke off would take along what was sent just before.
+    async fn next(&mut self) -> Option<Bytes> {
         if self.ended {
             return None;
         }
@@ -242,13 +238,7 @@ impl Feed {
                 Some(first) => Ok(first),
                 None => self.step().await?,
             };
-            let (step, room) = match loaded {
-                Ok(loaded) => loaded,
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(Abort(error)));
-                }
-            };
+            let (step, room) = loaded.ok()?;
             let event = match step {
                 Step::Runs(runs) => {
                     // Until the event made of them is counted.
@@ -258,21 +248,21 @@ impl Feed {
                         }
                         room => room,
                     };
-                    let event = self.records(&runs);
-                    return Some(event.map(|event| self.reader.hold(event)).map_err(Abort));
+                    let event = self.records(&runs).ok()?;
+                    return Some(self.reader.hold(event));
                 }
                 Step::End {
                     reason: EndReason::Closed,
                     next,
                     ..
                 } => Some(self.close(next)),
-                // Deleted, expired or trimmed: coming back, the client is told which.
+                // Deleted, expired or trimmed: coming back, the client is told which, as it is of a failed read.
                 Step::End { .. } => return None,
                 Step::Idle if !self.said => Some(self.greet()),
                 Step::Idle | Step::Behind => None,
             };
             if let Some(event) = event {
-                return Some(Ok(self.reader.hold(event)));
+                return Some(self.reader.hold(event));
             }
             if matches!(self.wait().await, Woken::Over) {
                 return None;
