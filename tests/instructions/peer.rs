@@ -11,6 +11,9 @@ use streamkeeper_protocol::{Command, Event, RecordBlock, frame};
 
 pub(crate) const RECORD: [u8; 256] = [0x5A; 256];
 
+/// More than any turn of a session writes here.
+const ROOM_BYTES: usize = 64 << 10;
+
 /// A broker with its files in a fresh directory.
 pub(crate) async fn broker() -> (Broker, tempfile::TempDir) {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -103,10 +106,12 @@ impl Peer {
         }
     }
 
-    /// Waits until there is something to write.
+    /// Waits until there is something to write. There is room for it beforehand: what it takes to grow a buffer depends on
+    /// what lies behind it on the heap, which other threads decide, and that moved a count by 4 %.
     async fn settled(&mut self, settle: Settle) {
         std::future::poll_fn(|cx| {
             self.session.outbox().register(cx.waker());
+            self.out.tail().reserve(ROOM_BYTES);
             settle(&mut self.session, &mut self.out);
             if self.out.is_empty() {
                 Poll::Pending
