@@ -18,13 +18,13 @@ const HEADER: &str = "\
 #
 # The tests compare with the profile they are built in: `cargo test` with [dev] (incremental, as cargo does by itself; hardly
 # optimised, so the figures are high), `cargo test --release` with [release], which is what ships. They repeat within 0.5 %,
-# in any directory; another compiler, another libc or a processor without AVX2 moves them.
+# in any directory and beside other work; another compiler, another libc or a processor without AVX2 moves them.
 #
 # receive    one APPEND of 256 bytes, one record: split, parse, checksum, session, write queue
 # append     the same on all threads, to the end: decide, journal row, write, publication, confirm, and the fold when the
 #            broker is closed
 # confirm    one entry of a CONFIRM, 256 in a frame: from the outbox to bytes
-# deliver    one DELIVER of one record to one subscriber of 100: cursor, header, bytes
+# deliver    one DELIVER of one record to one subscriber of 100: cursor, header, bytes, into a buffer that has room
 # decide     the rules over one append, and their effect on the state
 # row        one record of an append into a journal row
 # http       one POST of 256 bytes over HTTP/1.1 with its answer, without the committer
