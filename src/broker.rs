@@ -42,7 +42,7 @@ use crate::metrics::Metrics;
 use crate::rules::{Answer, Command};
 use crate::storage::{ReadLimits, Storage};
 use crate::store::{LocalStore, Readiness};
-use crate::stream::{Completion, Feed, Stream, Submission};
+use crate::stream::{Completion, Feed, LIGHT_QUEUE_BYTES, Stream, Submission, Weight};
 use crate::types::{
     AppendOptions, Appended, Closed, CreateOptions, Created, Data, Error, Fault, Messages,
     Metadata, NameError, Position, RecordBlock, Refusal, Start, StorageKind, StreamName,
@@ -197,11 +197,11 @@ impl Broker {
         }
     }
 
-    /// Waits until the write queue of `stream` has room for a command that costs so much ([`Command::queued_bytes`]). Cancel safe.
-    pub async fn space(&self, stream: &Arc<Stream>, cost: usize) {
+    /// Waits until the write queue of `stream` has room for a command that weighs so much. Cancel safe.
+    pub async fn space(&self, stream: &Arc<Stream>, weight: Weight) {
         let queues = &self.store(stream).shared.queues;
         queues.kick();
-        queues.space(stream, cost).await;
+        queues.space(stream, weight).await;
     }
 
     /// Tells the committers that something was queued.
@@ -258,13 +258,16 @@ impl Broker {
 
     async fn submit(&self, stream: Arc<Stream>, command: Command) -> Result<Answer, Error> {
         let (sender, receiver) = oneshot::channel();
+        // Somebody waits for this one before the next.
+        let light = command.queued_bytes() <= LIGHT_QUEUE_BYTES;
         let mut submission = Submission {
             command,
             completion: Completion::Once(sender),
+            light,
         };
         while let Err(back) = self.try_submit(&stream, submission) {
             submission = *back;
-            self.space(&stream, submission.command.queued_bytes()).await;
+            self.space(&stream, submission.weight()).await;
         }
         self.store(&stream).shared.queues.kick();
         let gone = |_| Error::Fault(Fault::Draining);

@@ -16,8 +16,14 @@ use super::outbox::{self, Outbox};
 use super::{SessionContext, convert};
 use crate::broker::Broker;
 use crate::rules::Command;
-use crate::stream::{Completion, Stream, Submission};
+use crate::stream::{Completion, LIGHT_QUEUE_BYTES, Stream, Submission};
 use crate::types::StreamName;
+
+/// Requests on their way of a client that is called light: fewer than this.
+const LIGHT_IN_FLIGHT: u64 = 4;
+
+/// A pipeline may be caught nearly empty for a few requests, not for that many in a row.
+const LIGHT_IN_A_ROW: u8 = 8;
 
 /// Resolves when a full write queue may have room again.
 pub type Space = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -28,6 +34,8 @@ pub(super) struct Submissions {
     /// Accepted by a write queue, or held back.
     submitted: u64,
     completed: u64,
+    /// Requests in a row, up to [`LIGHT_IN_A_ROW`], that were small and found next to nothing on its way.
+    light_in_a_row: u8,
     kick_due: bool,
     held_back: Option<(Arc<Stream>, Box<Submission>)>,
     /// The stream of the last request in this series. Not kept longer: a handle keeps its stream in memory.
@@ -40,6 +48,7 @@ impl Submissions {
             outbox,
             submitted: 0,
             completed: 0,
+            light_in_a_row: 0,
             kick_due: false,
             held_back: None,
             recent: None,
@@ -149,6 +158,7 @@ impl Submissions {
     fn submit(&mut self, broker: &Broker, stream: Arc<Stream>, token: u64, command: Command) {
         let sink = Arc::clone(&self.outbox);
         let completion = Completion::Sink { sink, token };
+        let light = self.is_light(&command);
         self.submitted += 1;
         self.offer(
             broker,
@@ -156,8 +166,21 @@ impl Submissions {
             Submission {
                 command,
                 completion,
+                light,
             },
         );
+    }
+
+    /// Whether this client, which sends `command`, appends little, and waits for each.
+    fn is_light(&mut self, command: &Command) -> bool {
+        let in_flight = self.submitted - self.completed;
+        if in_flight >= LIGHT_IN_FLIGHT || command.queued_bytes() > LIGHT_QUEUE_BYTES {
+            self.light_in_a_row = 0;
+            return false;
+        }
+        let often = self.light_in_a_row >= LIGHT_IN_A_ROW;
+        self.light_in_a_row = LIGHT_IN_A_ROW.min(self.light_in_a_row + 1);
+        often
     }
 
     fn offer(&mut self, broker: &Broker, stream: Arc<Stream>, submission: Submission) {
@@ -181,9 +204,9 @@ impl Submissions {
     /// Resolves when the request that is held back may be tried again; `None` if there is none.
     pub(super) fn space(&self, broker: &Broker) -> Option<Space> {
         let (stream, submission) = self.held_back.as_ref()?;
-        let cost = submission.command.queued_bytes();
+        let weight = submission.weight();
         let (broker, stream) = (broker.clone(), Arc::clone(stream));
-        Some(Box::pin(async move { broker.space(&stream, cost).await }))
+        Some(Box::pin(async move { broker.space(&stream, weight).await }))
     }
 
     /// Tries the request again that is held back.

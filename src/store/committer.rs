@@ -26,7 +26,7 @@ use super::room::Full;
 use super::shared::Shared;
 use crate::rules::{self, Command, Context, Decision, Effect, StreamState};
 use crate::stream::{
-    Allowance, Completion, Completions, Drained, Resident, SHORT_QUEUE_BYTES, Stream, Submission,
+    Allowance, Completion, Completions, Drained, QueueKind, Resident, Stream, Submission,
 };
 use crate::types::{Error, Fault, Position, Refusal, StreamId, Timestamp};
 
@@ -113,13 +113,14 @@ impl Committer {
             return Allowance::ALL;
         }
         let mut allowance = shared.unfolded.lock().allowance(&shared.options);
-        let bytes_max = self.pace.commit_bytes_max(Instant::now());
-        allowance.bytes_max = allowance.bytes_max.min(bytes_max);
+        if self.pace.is_beside_light(Instant::now()) {
+            allowance = allowance.beside_light();
+        }
         if stopping {
-            allowance.queue_bytes_max = usize::MAX;
+            allowance.heaviest = QueueKind::Long;
         }
         if pause.is_some() {
-            allowance.queue_bytes_max = SHORT_QUEUE_BYTES;
+            allowance.heaviest = allowance.heaviest.min(QueueKind::Short);
         }
         allowance
     }
@@ -199,6 +200,7 @@ impl Committer {
         for Submission {
             command,
             completion,
+            light: _,
         } in submissions
         {
             if command.only_removes() && !matches!(completion, Completion::Discard) {
@@ -424,6 +426,7 @@ impl Shared {
             Submission {
                 command,
                 completion: Completion::Discard,
+                light: false,
             },
         );
         self.queues.kick();

@@ -2,7 +2,8 @@
 //!
 //! A commit is waited for until it is done, and what fills one with batches keeps disk and cores busy besides. So while there are
 //! light queues, long ones get at most half of the committer's time: after a commit that took from one, long queues are left out for as
-//! long as it took. Commits are small meanwhile, and folds sync as they go, since each is waited for. With queues of one kind nothing of that is done.
+//! long as it took. Commits are small meanwhile, in bytes and in streams, and folds sync as they go, since each is waited for. A crowd of
+//! short queues is treated like that as well, but for the pause. With light queues alone, or without any, nothing of that is done.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +15,15 @@ const REMEMBERED: Duration = Duration::from_millis(250);
 /// A stall of the disk is not made longer than this.
 const PAUSE_MAX: Duration = Duration::from_millis(5);
 
-/// About what a commit brings beside light queues: a batch of the client's producer.
-const COMMIT_BYTES_MAX: usize = 256 << 10;
+/// So many queues in a commit, none of them light, are a crowd.
+const CROWD: usize = 64;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     light_seen: Option<Instant>,
-    long_seen: Option<Instant>,
+    /// A long queue or a crowd.
+    heavy_seen: Option<Instant>,
     /// The commit under way took from a long queue.
     has_long: bool,
     /// Until when long queues are left out.
@@ -31,12 +33,12 @@ pub(super) struct Pace {
 impl Pace {
     /// A commit of this begins `now`.
     pub fn begin(&mut self, drained: &[Drained], now: Instant) {
-        let has = |kind| drained.iter().any(|part| part.queue == kind);
-        self.has_long = has(QueueKind::Long);
-        if self.has_long {
-            self.long_seen = Some(now);
+        let light = count(drained, QueueKind::Light);
+        self.has_long = count(drained, QueueKind::Long) > 0;
+        if self.has_long || drained.len() - light >= CROWD {
+            self.heavy_seen = Some(now);
         }
-        if has(QueueKind::Light) {
+        if light > 0 {
             self.light_seen = Some(now);
         }
     }
@@ -48,20 +50,12 @@ impl Pace {
         }
     }
 
-    /// Long queues and light ones were seen a moment ago. (A thousand streams with little each are light, and nobody is in their way.)
+    /// Light queues were seen a moment ago, and long ones or a crowd. (A thousand clients that append little are light, and nobody is in
+    /// their way.)
     pub fn is_beside_light(&self, now: Instant) -> bool {
-        let seen = [self.light_seen, self.long_seen];
+        let seen = [self.light_seen, self.heavy_seen];
         seen.iter()
             .all(|seen| seen.is_some_and(|at| now < at + REMEMBERED))
-    }
-
-    /// About how many bytes a commit may bring `now`.
-    pub fn commit_bytes_max(&self, now: Instant) -> usize {
-        if self.is_beside_light(now) {
-            COMMIT_BYTES_MAX
-        } else {
-            usize::MAX
-        }
     }
 
     /// For how long yet long queues are left out.
@@ -69,6 +63,10 @@ impl Pace {
         let left = self.until?.saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
     }
+}
+
+fn count(drained: &[Drained], kind: QueueKind) -> usize {
+    drained.iter().filter(|part| part.queue == kind).count()
 }
 
 #[cfg(test)]
@@ -150,16 +148,22 @@ mod tests {
     }
 
     #[test]
-    fn commits_are_small_with_long_queues_beside_light_ones_only() {
+    fn light_queues_are_beside_long_ones_or_a_crowd() {
         let (mut pace, begun) = (Pace::default(), Instant::now());
-        for alone in [QueueKind::Long, QueueKind::Light] {
+        for alone in [vec![QueueKind::Long], vec![QueueKind::Light; 1000]] {
             let mut pace = Pace::default();
-            pace.after(&[alone], begun, MS);
-            assert_eq!(pace.commit_bytes_max(begun + MS), usize::MAX);
+            pace.after(&alone, begun, MS);
+            assert!(!pace.is_beside_light(begun + MS));
         }
         pace.after(&BOTH, begun + MS, MS);
-        assert_eq!(pace.commit_bytes_max(begun + 2 * MS), COMMIT_BYTES_MAX);
+        assert!(pace.is_beside_light(begun + 2 * MS));
         let later = begun + MS + REMEMBERED;
-        assert_eq!(pace.commit_bytes_max(later), usize::MAX);
+        assert!(!pace.is_beside_light(later));
+        let mut crowd = vec![QueueKind::Short; CROWD];
+        pace.after(&crowd, later, MS);
+        assert!(!pace.is_beside_light(later + MS), "nobody is light");
+        crowd.push(QueueKind::Light);
+        assert_eq!(pace.after(&crowd, later + MS, MS), None);
+        assert!(pace.is_beside_light(later + 2 * MS));
     }
 }

@@ -255,6 +255,7 @@ impl Committer {
             let submission = Submission {
                 command,
                 completion,
+                light: false,
             };
             self.shared.queues.push_own(&stream, submission);
         }

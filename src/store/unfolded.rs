@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::journal::Row;
 use super::local::LocalOptions;
-use crate::stream::{Allowance, SHORT_QUEUE_BYTES, kept_for_short};
+use crate::stream::{Allowance, QueueKind, kept_for_short};
 
 /// The least that a commit may bring however small the budget is: a sync should carry more than a few records.
 const COMMIT_BYTES_LEAST: usize = 64 << 10;
@@ -79,15 +79,29 @@ impl Unfolded {
             || self.is_nearly_over(options)
     }
 
-    /// What the next commit may bring. The last part of the budget is for short queues: long ones, which filled the rest, wait for the
-    /// folder, unless it is stuck.
+    /// What the next commit may bring. The last part of the budget is for short queues, half of that for light ones: others, which filled the
+    /// rest, wait for the folder, unless it is stuck.
     pub fn allowance(&self, options: &LocalOptions) -> Allowance {
-        let waits = self.is_nearly_over(options) && self.stuck.is_none();
         // One commit shall not use up what is kept.
         let bytes_max = (kept(options) / 2).max(COMMIT_BYTES_LEAST);
         Allowance {
             bytes_max: options.commit_bytes_max.min(bytes_max),
-            queue_bytes_max: if waits { SHORT_QUEUE_BYTES } else { usize::MAX },
+            streams_max: usize::MAX,
+            heaviest: self.heaviest(options),
+        }
+    }
+
+    fn heaviest(&self, options: &LocalOptions) -> QueueKind {
+        let left = |kept: usize| {
+            let held = self.row_bytes + self.held_bytes;
+            held <= options.hot_tail_bytes_max - kept
+        };
+        if self.stuck.is_some() || left(kept(options)) {
+            QueueKind::Long
+        } else if left(kept(options) / 2) {
+            QueueKind::Short
+        } else {
+            QueueKind::Light
         }
     }
 
@@ -142,16 +156,18 @@ mod tests {
         unfolded
     }
 
-    fn queue_bytes_max(unfolded: &Unfolded) -> usize {
-        unfolded.allowance(&options()).queue_bytes_max
+    fn heaviest(unfolded: &Unfolded) -> QueueKind {
+        unfolded.allowance(&options()).heaviest
     }
 
     #[test]
-    fn the_last_eighth_is_for_short_queues() {
-        assert_eq!(queue_bytes_max(&holding(14 << 20)), usize::MAX);
+    fn the_last_eighth_is_for_short_queues_and_half_of_it_for_light_ones() {
+        assert_eq!(heaviest(&holding(14 << 20)), QueueKind::Long);
         let nearly = holding((14 << 20) + 1);
-        assert_eq!(queue_bytes_max(&nearly), SHORT_QUEUE_BYTES);
+        assert_eq!(heaviest(&nearly), QueueKind::Short);
         assert!(nearly.wants_fold(&options()) && !nearly.is_over(&options()));
+        assert_eq!(heaviest(&holding(15 << 20)), QueueKind::Short);
+        assert_eq!(heaviest(&holding((15 << 20) + 1)), QueueKind::Light);
     }
 
     #[test]
@@ -159,7 +175,7 @@ mod tests {
         let mut unfolded = holding(15 << 20);
         let row = unfolded.pop().unwrap();
         unfolded.held_bytes += row.bytes_in_memory();
-        assert_eq!(queue_bytes_max(&unfolded), SHORT_QUEUE_BYTES);
+        assert_eq!(heaviest(&unfolded), QueueKind::Short);
         assert!(unfolded.wants_fold(&options()));
     }
 
@@ -178,6 +194,6 @@ mod tests {
     fn nobody_waits_for_a_folder_that_is_stuck() {
         let mut unfolded = holding(15 << 20);
         unfolded.stuck = Some("no room".to_owned());
-        assert_eq!(queue_bytes_max(&unfolded), usize::MAX);
+        assert_eq!(heaviest(&unfolded), QueueKind::Long);
     }
 }

@@ -21,10 +21,10 @@ use parking_lot::Mutex;
 
 pub use live::{Feed, Gone, Live, View, Waiter, Watcher};
 pub use queue::{Allowance, Drained, QueueKind, QueueLimits, WriteQueues};
-pub(crate) use queue::{SHORT_QUEUE_BYTES, kept_for_short};
+pub(crate) use queue::{LIGHT_QUEUE_BYTES, kept_for_short};
 pub use registry::Registry;
 pub(crate) use submission::Completions;
-pub use submission::{Completion, Reply, Sink, Submission};
+pub use submission::{Completion, Reply, Sink, Submission, Weight};
 
 use crate::rules::StreamState;
 use crate::types::{Offset, Run, StorageKind, StreamName, Timestamp};

@@ -17,16 +17,19 @@ use std::time::Instant;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::{Stream, Submission};
+use super::{Stream, Submission, Weight};
 use crate::types::Fault;
 use active::Active;
 pub(super) use pending::Pending;
 use pending::Taken;
 
-/// How much a queue that is called short holds at most.
-pub(crate) const SHORT_QUEUE_BYTES: usize = 64 << 10;
+/// How much a queue that is called light holds at most.
+pub(crate) const LIGHT_QUEUE_BYTES: usize = 4 << 10;
 
-/// The part of a bound that is kept for short queues: long ones that fill the rest wait by themselves.
+/// How much a queue that is called short holds at most.
+const SHORT_QUEUE_BYTES: usize = 64 << 10;
+
+/// The part of a bound that is kept for short queues: long ones that fill the rest wait by themselves. Half of it is kept for light ones.
 pub(crate) fn kept_for_short(max: usize) -> usize {
     max / 8
 }
@@ -45,15 +48,29 @@ pub struct QueueLimits {
 pub struct Allowance {
     /// About how many bytes.
     pub bytes_max: usize,
-    /// Streams with more than this queued are left out.
-    pub queue_bytes_max: usize,
+    /// How many streams, besides those with light queues.
+    pub streams_max: usize,
+    /// Heavier queues are left out.
+    pub heaviest: QueueKind,
 }
 
 impl Allowance {
+    /// About what a commit brings that somebody light waits for: a batch of the client's producer, or streams that are decided on in less than
+    /// a sync takes.
+    #[must_use]
+    pub fn beside_light(self) -> Self {
+        Self {
+            bytes_max: self.bytes_max.min(256 << 10),
+            streams_max: self.streams_max.min(128),
+            ..self
+        }
+    }
+
     /// Everything there is.
     pub const ALL: Self = Self {
         bytes_max: usize::MAX,
-        queue_bytes_max: usize::MAX,
+        streams_max: usize::MAX,
+        heaviest: QueueKind::Long,
     };
 }
 
@@ -70,15 +87,25 @@ pub struct Drained {
     pub queue: QueueKind,
 }
 
-/// What a drain found on a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a drain found on a stream, from light to heavy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum QueueKind {
-    /// Next to nothing, as many times before: somebody appends little, and waits for each.
+    /// At most 4 KiB, from [light](Submission::light) clients alone.
     Light,
     /// At most 64 KiB.
     Short,
     /// More.
     Long,
+}
+
+impl QueueKind {
+    fn of(bytes: usize, light: bool) -> Self {
+        match bytes {
+            ..=LIGHT_QUEUE_BYTES if light => Self::Light,
+            ..=SHORT_QUEUE_BYTES => Self::Short,
+            _ => Self::Long,
+        }
+    }
 }
 
 /// All write queues of one engine.
@@ -120,9 +147,8 @@ impl WriteQueues {
         stream: &Arc<Stream>,
         submission: Submission,
     ) -> Result<(), Box<Submission>> {
-        let cost = submission.command.queued_bytes();
         let pending = stream.pending.lock();
-        if self.is_full(&pending, cost) {
+        if self.is_full(&pending, submission.weight()) {
             return Err(Box::new(submission));
         }
         self.push(stream, pending, submission);
@@ -141,12 +167,11 @@ impl WriteQueues {
         mut pending: MutexGuard<'_, Pending>,
         submission: Submission,
     ) {
-        let cost = submission.command.queued_bytes();
+        let Weight { bytes, light } = submission.weight();
         stream.note_use();
         stream.unanswered.fetch_add(1, Ordering::AcqRel);
-        self.bytes.fetch_add(cost, Ordering::Relaxed);
-        pending.bytes += cost;
-        pending.submissions.push_back(submission);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        pending.push(submission);
         let activated = !pending.active;
         if activated {
             pending.active = true;
@@ -155,26 +180,28 @@ impl WriteQueues {
         // Refusing the rest takes this lock again.
         drop(pending);
         if activated {
-            self.active.lock().begin(Arc::clone(stream));
+            self.active.lock().begin(Arc::clone(stream), light);
         }
         if self.closed.load(Ordering::SeqCst) {
             self.refuse_rest();
         }
     }
 
-    fn is_full(&self, pending: &Pending, cost: usize) -> bool {
+    fn is_full(&self, pending: &Pending, added: Weight) -> bool {
         let QueueLimits {
             total_bytes_max,
             stream_bytes_max,
         } = self.limits;
-        let kept = if pending.bytes + cost > SHORT_QUEUE_BYTES {
-            kept_for_short(total_bytes_max)
-        } else {
-            0
+        let kept_for_short = kept_for_short(total_bytes_max);
+        let kept = match pending.kind_with(added) {
+            QueueKind::Long => kept_for_short,
+            QueueKind::Short => kept_for_short / 2,
+            QueueKind::Light => 0,
         };
         // What is at most half full takes one of any size: what `space` waits for must let the waiter in.
-        let over =
-            |queued: usize, max: usize, kept: usize| queued > max / 2 && queued + cost > max - kept;
+        let over = |queued: usize, max: usize, kept: usize| {
+            queued > max / 2 && queued + added.bytes > max - kept
+        };
         over(pending.bytes, stream_bytes_max, 0) || over(self.bytes(), total_bytes_max, kept)
     }
 
@@ -183,14 +210,14 @@ impl WriteQueues {
         self.bytes() > self.limits.total_bytes_max / 2
     }
 
-    /// Waits until the queue of `stream` has room again for a command of this `cost`. Cancel safe.
-    pub(crate) async fn space(&self, stream: &Stream, cost: usize) {
+    /// Waits until the queue of `stream` has room again for a command of this weight. Cancel safe.
+    pub(crate) async fn space(&self, stream: &Stream, weight: Weight) {
         loop {
             let freed = self.space.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
             self.space_wanted.store(true, Ordering::SeqCst);
-            if self.has_space(&stream.pending.lock(), cost) {
+            if self.has_space(&stream.pending.lock(), weight) {
                 return;
             }
             freed.await;
@@ -198,9 +225,9 @@ impl WriteQueues {
     }
 
     /// Long queues wait until half is free, for larger commits; a short one does not wait for them.
-    fn has_space(&self, pending: &Pending, cost: usize) -> bool {
-        if pending.bytes + cost <= SHORT_QUEUE_BYTES {
-            return !self.is_full(pending, cost);
+    fn has_space(&self, pending: &Pending, weight: Weight) -> bool {
+        if pending.kind_with(weight) < QueueKind::Long {
+            return !self.is_full(pending, weight);
         }
         self.bytes() <= self.limits.total_bytes_max / 2
             && pending.bytes <= self.limits.stream_bytes_max / 2
@@ -218,19 +245,23 @@ impl WriteQueues {
         }
     }
 
-    /// Takes queued commands as far as the allowance goes, fairly. Short queues that began since the last drain go first, up to half
-    /// of it; then each active stream gives up to an equal share, those after the others that gave one the last time. So a long queue
+    /// Takes queued commands as far as the allowance goes, fairly. Light queues go first, then short ones that began since the last drain,
+    /// up to half of it; then each active stream gives up to an equal share, those after the others that gave one the last time. So a long queue
     /// holds up nobody for long. A stream comes up at most once.
     pub(crate) fn drain(&self, allowance: Allowance) -> Vec<Drained> {
         let turns = self.active.lock().take();
         let mut drain = Drain::new(allowance, turns.len());
-        let mut order = turns.waiting;
+        let mut order = VecDeque::new();
+        for stream in turns.light {
+            order.extend(drain.visit_early(stream, QueueKind::Light));
+        }
+        order.extend(turns.waiting);
         for stream in turns.begun {
-            order.extend(drain.visit_short(stream));
+            order.extend(drain.visit_early(stream, QueueKind::Short));
         }
         order.extend(turns.unfinished);
         let mut passed_over = VecDeque::new();
-        while drain.taken < allowance.bytes_max
+        while drain.goes_on()
             && let Some(stream) = order.pop_front()
         {
             passed_over.extend(drain.visit(stream));
@@ -277,12 +308,15 @@ struct Drain {
     drained: Vec<Drained>,
     /// Gave their share and have more.
     unfinished: VecDeque<Arc<Stream>>,
+    /// How many streams may yet be taken from, besides those with light queues.
+    streams_left: usize,
 }
 
 impl Drain {
     /// Of so many `streams`.
     fn new(allowance: Allowance, streams: usize) -> Self {
-        let among = if allowance.queue_bytes_max == usize::MAX {
+        let streams = streams.min(allowance.streams_max);
+        let among = if allowance.heaviest == QueueKind::Long {
             streams.max(1)
         } else {
             1
@@ -293,16 +327,28 @@ impl Drain {
             taken: 0,
             drained: Vec::with_capacity(streams),
             unfinished: VecDeque::new(),
+            streams_left: allowance.streams_max,
         }
     }
 
-    /// Takes all of a short queue, as long as less than half of the allowance is used up. Else gives the stream back.
-    fn visit_short(&mut self, stream: Arc<Stream>) -> Option<Arc<Stream>> {
-        if self.taken >= self.allowance.bytes_max / 2 {
+    /// True if there may be more, unless it is light.
+    fn goes_on(&self) -> bool {
+        self.taken < self.allowance.bytes_max && self.streams_left > 0
+    }
+
+    /// Takes all of a queue that is not over `heaviest`, as long as less than half of the allowance is used up. Else gives the stream back.
+    fn visit_early(&mut self, stream: Arc<Stream>, heaviest: QueueKind) -> Option<Arc<Stream>> {
+        let Allowance {
+            bytes_max,
+            streams_max,
+            ..
+        } = self.allowance;
+        let many = heaviest > QueueKind::Light && self.streams_left <= streams_max / 2;
+        if many || self.taken >= bytes_max / 2 {
             return Some(stream);
         }
         let mut pending = stream.pending.lock();
-        if pending.bytes > SHORT_QUEUE_BYTES {
+        if pending.kind() > heaviest.min(self.allowance.heaviest) {
             drop(pending);
             return Some(stream);
         }
@@ -315,7 +361,7 @@ impl Drain {
     /// Takes the share of a stream. Gives the stream back if it has to be left out.
     fn visit(&mut self, stream: Arc<Stream>) -> Option<Arc<Stream>> {
         let mut pending = stream.pending.lock();
-        if pending.bytes > self.allowance.queue_bytes_max {
+        if pending.kind() > self.allowance.heaviest {
             drop(pending);
             return Some(stream);
         }
@@ -327,6 +373,9 @@ impl Drain {
 
     fn keep(&mut self, stream: Arc<Stream>, taken: Taken) {
         self.taken += taken.bytes;
+        if taken.queue > QueueKind::Light {
+            self.streams_left = self.streams_left.saturating_sub(1);
+        }
         if taken.more {
             self.unfinished.push_back(Arc::clone(&stream));
         }
@@ -364,12 +413,21 @@ mod tests {
     }
 
     fn push(queues: &WriteQueues, stream: &Arc<Stream>, bytes: usize) -> bool {
+        push_as(queues, stream, bytes, false)
+    }
+
+    fn push_light(queues: &WriteQueues, stream: &Arc<Stream>) -> bool {
+        push_as(queues, stream, 100, true)
+    }
+
+    fn push_as(queues: &WriteQueues, stream: &Arc<Stream>, bytes: usize, light: bool) -> bool {
         let submission = Submission {
             command: Command::Append {
                 batch: RecordBlock::from_payloads([Bytes::from(vec![0; bytes])]),
                 options: AppendOptions::default(),
             },
             completion: Completion::Discard,
+            light,
         };
         queues.try_push(stream, submission).is_ok()
     }
@@ -383,7 +441,7 @@ mod tests {
 
     const ONE_MIB: Allowance = Allowance {
         bytes_max: 1024 * KIB,
-        queue_bytes_max: usize::MAX,
+        ..Allowance::ALL
     };
 
     #[test]
@@ -445,7 +503,7 @@ mod tests {
         let (long, short) = (stream("long"), stream("short"));
         assert!(push(&queues, &long, 256 * KIB) && push(&queues, &short, 100));
         let only_short = Allowance {
-            queue_bytes_max: SHORT_QUEUE_BYTES,
+            heaviest: QueueKind::Short,
             ..ONE_MIB
         };
         assert_eq!(names(&queues.drain(only_short)), ["short"]);
@@ -466,13 +524,53 @@ mod tests {
             number += 1;
         }
         let refused = stream("refused");
-        let mut space = std::pin::pin!(queues.space(&refused, 60 * KIB));
+        let weight = Weight {
+            bytes: 60 * KIB,
+            light: false,
+        };
+        let mut space = std::pin::pin!(queues.space(&refused, weight));
         assert!(space.as_mut().now_or_never().is_none());
         queues.drain(Allowance {
-            queue_bytes_max: SHORT_QUEUE_BYTES,
+            heaviest: QueueKind::Short,
             ..ONE_MIB
         });
         assert!(queues.bytes() > 6 << 20, "the long ones are left");
         assert!(space.now_or_never().is_some());
+    }
+
+    #[test]
+    fn light_queues_are_in_the_next_drain_however_many_short_ones_wait() {
+        let queues = queues();
+        for number in 0..1000 {
+            assert!(push(&queues, &stream(&format!("crowd-{number}")), 100));
+        }
+        assert!(push_light(&queues, &stream("a")) && push_light(&queues, &stream("b")));
+        let drained = queues.drain(ONE_MIB.beside_light());
+        assert_eq!(names(&drained)[..2], ["a", "b"]);
+        assert_eq!(drained.len(), 2 + ONE_MIB.beside_light().streams_max);
+        let mut left = 1002 - drained.len();
+        while left > 0 {
+            let drained = queues.drain(ONE_MIB.beside_light()).len();
+            assert!(drained > 0);
+            left -= drained;
+        }
+    }
+
+    #[test]
+    fn short_queues_leave_room_for_light_ones() {
+        let queues = queues();
+        let mut number = 0;
+        while push(&queues, &stream(&format!("crowd-{number}")), 1000) {
+            number += 1;
+        }
+        assert!(!push(&queues, &stream("short"), 1000));
+        let light = stream("light");
+        assert!(push_light(&queues, &light));
+        let only_light = Allowance {
+            heaviest: QueueKind::Light,
+            ..ONE_MIB
+        };
+        assert_eq!(names(&queues.drain(only_light)), ["light"]);
+        assert!(queues.drain(only_light).is_empty());
     }
 }

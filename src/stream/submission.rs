@@ -18,6 +18,27 @@ pub struct Submission {
     pub command: Command,
     /// Who is told.
     pub completion: Completion,
+    /// From a client that has next to nothing on its way, as many times before: it appends little, and waits for each.
+    pub light: bool,
+}
+
+impl Submission {
+    /// What it weighs in a write queue.
+    pub fn weight(&self) -> Weight {
+        Weight {
+            bytes: self.command.queued_bytes(),
+            light: self.light,
+        }
+    }
+}
+
+/// What a command weighs in a write queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Weight {
+    /// As [`Command::queued_bytes`] says.
+    pub bytes: usize,
+    /// See [`Submission::light`].
+    pub light: bool,
 }
 
 /// Who is told what became of a command. Told exactly once, after the commit that made it durable.

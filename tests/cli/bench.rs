@@ -98,7 +98,14 @@ fn neighbours_are_compared_with_being_alone() {
         at("latency_seconds/p99")
     };
     let quiet = ["idle", "stalled"];
-    let busy = ["large", "mixed", "producers", "pipelines", "streams"];
+    let busy = [
+        "large",
+        "mixed",
+        "producers",
+        "pipelines",
+        "streams",
+        "crowd",
+    ];
     for (phase, neighbour) in quiet.into_iter().chain(busy).enumerate() {
         let ratio = number(&report, &format!("/facts/{neighbour}_p99_over_alone"));
         let expected = p99(phase + 1) / p99(0);

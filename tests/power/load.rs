@@ -495,6 +495,7 @@ fn submit(broker: &Broker, stream: Name, op: Op) -> oneshot::Receiver<Reply> {
     let (sender, receiver) = oneshot::channel();
     let handle = broker.stream(stream).expect("a valid name");
     let submission = Submission {
+        light: false,
         command,
         completion: Completion::Once(sender),
     };

@@ -50,6 +50,10 @@ pub(super) struct Neighbours {
     #[arg(long, value_name = "TIME", default_value = "5s")]
     duration: humantime::Duration,
 
+    /// Only beside these, as their figures begin: idle, stalled, large, mixed, producers, pipelines, streams, crowd
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    only: Vec<String>,
+
     /// Let each neighbour get up to speed for this long before: its streams are made in it
     #[arg(long, value_name = "TIME", default_value = "3s")]
     lead: humantime::Duration,
@@ -101,9 +105,18 @@ enum Beside {
 }
 
 impl Neighbours {
-    fn all(&self) -> [Neighbour; 7] {
+    fn chosen(&self) -> impl Iterator<Item = Neighbour> {
+        let named = |neighbour: &Neighbour| {
+            let begins = |name: &String| neighbour.ratio.starts_with(name.as_str());
+            self.only.is_empty() || self.only.iter().any(begins)
+        };
+        self.all().into_iter().filter(named)
+    }
+
+    fn all(&self) -> [Neighbour; 8] {
         let streams = self.streams;
         let many = format!("append --connections 4 --streams {streams} --rate 10000");
+        let crowd = format!("append --connections 4 --streams {streams} --in-flight 256");
         [
             Neighbour {
                 does: Does::Nothing(self.connections),
@@ -145,6 +158,12 @@ impl Neighbours {
                 "streams_p99_over_alone",
                 "streams_records_per_second",
             ),
+            running(
+                [&crowd],
+                "appends beside 4 x 256 single records over many streams",
+                "crowd_p99_over_alone",
+                "crowd_records_per_second",
+            ),
         ]
     }
 
@@ -168,7 +187,7 @@ impl Neighbours {
         let mut report =
             Report::new("neighbours", parameters).phase(self.phase("appends alone", alone));
         let mut facts = Vec::new();
-        for neighbour in &self.all() {
+        for neighbour in self.chosen() {
             let beside = self.begin(&neighbour.does, broker).await?;
             tokio::time::sleep(*self.lead).await;
             let taken = self.append(&client).await?;

@@ -1,6 +1,7 @@
 //! The streams with something queued, as they come up.
 //!
-//! Those that the last drain passed over come first, then those that became active since, last those it took a share of.
+//! Those of light clients come first, then those that the last drain passed over, then those that became active since, last those it
+//! took a share of.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use crate::stream::Stream;
 /// See the module. Between drains the committer holds none of them.
 #[derive(Debug, Default)]
 pub(super) struct Active {
+    /// Had nothing queued before, and got the first of a light client.
+    pub light: VecDeque<Arc<Stream>>,
     /// Passed over by the last drain.
     pub waiting: VecDeque<Arc<Stream>>,
     /// Had nothing queued before.
@@ -19,9 +22,13 @@ pub(super) struct Active {
 }
 
 impl Active {
-    /// Adds a stream that had nothing queued.
-    pub fn begin(&mut self, stream: Arc<Stream>) {
-        self.begun.push_back(stream);
+    /// Adds a stream that had nothing queued, and whether its first is of a light client.
+    pub fn begin(&mut self, stream: Arc<Stream>, light: bool) {
+        if light {
+            self.light.push_back(stream);
+        } else {
+            self.begun.push_back(stream);
+        }
     }
 
     /// Takes all.
@@ -31,7 +38,7 @@ impl Active {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.waiting.len() + self.begun.len() + self.unfinished.len()
+        self.light.len() + self.waiting.len() + self.begun.len() + self.unfinished.len()
     }
 
     /// Puts back what a drain `passed_over`, and those that are `unfinished`.

@@ -3,13 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::{QueueKind, SHORT_QUEUE_BYTES, Submission};
-
-/// What a queue holds at most that is called light, if it was like that [`LIGHT_DRAINS`] times in a row.
-const LIGHT_QUEUE_BYTES: usize = 4 << 10;
-
-/// A busy producer's queue may be caught nearly empty once or twice, not that often.
-const LIGHT_DRAINS: u8 = 8;
+use super::{QueueKind, Submission, Weight};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -20,8 +14,8 @@ pub(in crate::stream) struct Pending {
     pub active: bool,
     /// When the oldest one was queued.
     pub since: Option<Instant>,
-    /// Drains in a row, up to [`LIGHT_DRAINS`], that found next to nothing.
-    light_drains: u8,
+    /// All that is queued is from light clients.
+    light: bool,
 }
 
 /// What a queue gave.
@@ -36,9 +30,31 @@ pub(super) struct Taken {
 }
 
 impl Pending {
+    /// Adds a command.
+    pub(super) fn push(&mut self, submission: Submission) {
+        let added = submission.weight();
+        self.light = self.is_light_with(added);
+        self.bytes += added.bytes;
+        self.submissions.push_back(submission);
+    }
+
+    /// What kind of queue it would be with so much more.
+    pub(super) fn kind_with(&self, added: Weight) -> QueueKind {
+        QueueKind::of(self.bytes + added.bytes, self.is_light_with(added))
+    }
+
+    fn is_light_with(&self, added: Weight) -> bool {
+        added.light && (self.light || self.submissions.is_empty())
+    }
+
+    /// What kind of queue it is.
+    pub(super) fn kind(&self) -> QueueKind {
+        QueueKind::of(self.bytes, self.light)
+    }
+
     /// Takes commands worth up to `share` bytes, but at least one.
     pub(super) fn take(&mut self, share: usize) -> Taken {
-        let queue = self.look();
+        let queue = self.kind();
         let since = self.since.unwrap_or_else(Instant::now);
         if self.bytes <= share {
             self.active = false;
@@ -71,23 +87,6 @@ impl Pending {
             queue,
         }
     }
-
-    /// What kind of queue a drain finds.
-    fn look(&mut self) -> QueueKind {
-        if self.bytes > LIGHT_QUEUE_BYTES {
-            self.light_drains = 0;
-            return if self.bytes > SHORT_QUEUE_BYTES {
-                QueueKind::Long
-            } else {
-                QueueKind::Short
-            };
-        }
-        if self.light_drains < LIGHT_DRAINS {
-            self.light_drains += 1;
-            return QueueKind::Short;
-        }
-        QueueKind::Light
-    }
 }
 
 #[cfg(test)]
@@ -99,50 +98,46 @@ mod tests {
     use crate::stream::Completion;
     use crate::types::{AppendOptions, RecordBlock};
 
-    impl Pending {
-        fn with(mut self, bytes: usize) -> Self {
-            let submission = Submission {
-                command: Command::Append {
-                    batch: RecordBlock::from_payloads([Bytes::from(vec![0; bytes])]),
-                    options: AppendOptions::default(),
-                },
-                completion: Completion::Discard,
-            };
-            self.bytes += submission.command.queued_bytes();
-            self.submissions.push_back(submission);
-            self
+    fn append(bytes: usize, light: bool) -> Submission {
+        Submission {
+            command: Command::Append {
+                batch: RecordBlock::from_payloads([Bytes::from(vec![0; bytes])]),
+                options: AppendOptions::default(),
+            },
+            completion: Completion::Discard,
+            light,
         }
     }
 
-    /// What each of these drains finds, of one stream to which so many bytes were appended since the drain before.
-    fn found(appended: &[usize]) -> Vec<QueueKind> {
+    fn holding(appends: &[(usize, bool)]) -> Pending {
         let mut pending = Pending::default();
-        let drains = appended.iter().map(|bytes| {
-            pending = std::mem::take(&mut pending).with(*bytes);
-            pending.take(usize::MAX).queue
-        });
-        drains.collect()
+        for &(bytes, light) in appends {
+            pending.push(append(bytes, light));
+        }
+        pending
     }
 
     #[test]
-    fn a_queue_is_light_when_it_was_nearly_empty_many_times_in_a_row() {
-        let kinds = found(&[300; 12]);
-        assert_eq!(kinds[..8], [QueueKind::Short; 8]);
-        assert_eq!(kinds[8..], [QueueKind::Light; 4]);
+    fn a_queue_is_light_if_light_clients_alone_put_next_to_nothing_there() {
+        let kind = |appends: &[(usize, bool)]| holding(appends).kind();
+        assert_eq!(kind(&[(300, true); 3]), QueueKind::Light);
+        assert_eq!(kind(&[(300, true), (300, false)]), QueueKind::Short);
+        assert_eq!(kind(&[(300, false), (300, true)]), QueueKind::Short);
+        assert_eq!(kind(&[(300, true); 30]), QueueKind::Short);
+        assert_eq!(kind(&[(100 << 10, true)]), QueueKind::Long);
     }
 
     #[test]
-    fn a_busy_queue_that_is_caught_nearly_empty_is_not_light() {
-        let mut appended = [300; 12];
-        appended[7] = 8 << 10;
-        assert!(!found(&appended).contains(&QueueKind::Light));
-        appended[7] = 100 << 10;
-        assert_eq!(found(&appended)[7], QueueKind::Long);
+    fn a_queue_that_was_emptied_can_be_light_again() {
+        let mut pending = holding(&[(300, false)]);
+        assert_eq!(pending.take(usize::MAX).queue, QueueKind::Short);
+        pending.push(append(300, true));
+        assert_eq!(pending.take(usize::MAX).queue, QueueKind::Light);
     }
 
     #[test]
     fn a_queue_is_long_by_what_it_held_not_by_what_was_taken() {
-        let mut pending = Pending::default().with(40 << 10).with(40 << 10);
+        let mut pending = holding(&[(40 << 10, false); 2]);
         let first = pending.take(1 << 10);
         assert!(first.more && first.queue == QueueKind::Long);
         assert_eq!(pending.take(1 << 10).queue, QueueKind::Short);
