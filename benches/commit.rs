@@ -132,6 +132,7 @@ async fn pipelined(writers: usize, streams: usize) -> f64 {
         let submission = Submission {
             command: create,
             completion: Completion::Discard,
+            light: false,
         };
         broker.try_submit(handle, submission).expect("room");
     }
@@ -184,11 +185,11 @@ async fn write(broker: Broker, streams: Vec<Arc<Stream>>, total: u64) {
             let mut submission = Submission {
                 command,
                 completion,
+                light: false,
             };
             while let Err(back) = broker.try_submit(stream, submission) {
                 submission = *back;
-                let cost = submission.command.queued_bytes();
-                broker.space(stream, cost).await;
+                broker.space(stream, submission.weight()).await;
             }
             sent += 1;
         }

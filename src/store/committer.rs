@@ -15,12 +15,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::commit::{Commit, Part, RUN_OVERHEAD};
 use super::error::StoreError;
 use super::journal::{Journal, Row};
-use super::pace::Pace;
+use super::pace::{Pace, Pause};
 use super::retention;
 use super::room::Full;
 use super::shared::Shared;
@@ -74,7 +74,8 @@ impl Committer {
         self.shared.queues.set_committer(std::thread::current());
         loop {
             let stopping = self.shared.is_stopping();
-            let pause = self.pace.pause(Instant::now()).filter(|_| !stopping);
+            let now = Instant::now();
+            let pause = self.pace.pause(now).filter(|_| !stopping);
             let drained = self.shared.queues.drain(self.allowance(stopping, pause));
             if drained.is_empty() {
                 self.show_queue();
@@ -85,7 +86,7 @@ impl Committer {
                 }
                 match (&self.full, pause) {
                     (Some(_), _) => self.look_for_room(),
-                    (None, Some(left)) => std::thread::park_timeout(left),
+                    (None, Some(pause)) => std::thread::park_timeout(pause.until - now),
                     (None, None) => std::thread::park(),
                 }
                 continue;
@@ -107,7 +108,7 @@ impl Committer {
     }
 
     /// What is taken from the queues. What will be refused need not fit into a commit, and before the end everything is answered.
-    fn allowance(&self, stopping: bool, pause: Option<Duration>) -> Allowance {
+    fn allowance(&self, stopping: bool, pause: Option<Pause>) -> Allowance {
         let shared = &self.shared;
         if self.full.is_some() || shared.faulted().is_some() {
             return Allowance::ALL;
@@ -119,8 +120,8 @@ impl Committer {
         if stopping {
             allowance.heaviest = QueueKind::Long;
         }
-        if pause.is_some() {
-            allowance.heaviest = allowance.heaviest.min(QueueKind::Short);
+        if let Some(Pause { over, .. }) = pause {
+            allowance.heaviest = allowance.heaviest.min(over);
         }
         allowance
     }

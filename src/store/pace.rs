@@ -1,9 +1,9 @@
-//! A pause of long queues, for the sake of those who append little and wait for each.
+//! A pause of long queues and crowds, for the sake of those who append little and wait for each.
 //!
 //! A commit is waited for until it is done, and what fills one with batches keeps disk and cores busy besides. So while there are
-//! light queues, long ones get at most half of the committer's time: after a commit that took from one, long queues are left out for as
-//! long as it took. Commits are small meanwhile, in bytes and in streams, and folds sync as they go, since each is waited for. A crowd of
-//! short queues is treated like that as well, but for the pause. With light queues alone, or without any, nothing of that is done.
+//! light queues, long ones, and a crowd of short ones, get at most half of the committer's time: after a commit that took from those, they
+//! are left out for as long as it took. Commits are small meanwhile, in bytes and in streams, and folds sync as they go, since each is waited
+//! for. With light queues alone, or without any, nothing of that is done.
 
 use std::time::{Duration, Instant};
 
@@ -18,24 +18,35 @@ const PAUSE_MAX: Duration = Duration::from_millis(5);
 /// So many queues in a commit, none of them light, are a crowd.
 const CROWD: usize = 64;
 
+/// What is left out of commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pause {
+    pub until: Instant,
+    /// Queues that are heavier.
+    pub over: QueueKind,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     light_seen: Option<Instant>,
     /// A long queue or a crowd.
     heavy_seen: Option<Instant>,
-    /// The commit under way took from a long queue.
-    has_long: bool,
-    /// Until when long queues are left out.
-    until: Option<Instant>,
+    /// Queues over this are to pause, for the commit under way took from them.
+    took_over: Option<QueueKind>,
+    pause: Option<Pause>,
 }
 
 impl Pace {
     /// A commit of this begins `now`.
     pub fn begin(&mut self, drained: &[Drained], now: Instant) {
         let light = count(drained, QueueKind::Light);
-        self.has_long = count(drained, QueueKind::Long) > 0;
-        if self.has_long || drained.len() - light >= CROWD {
+        self.took_over = if drained.len() - light >= CROWD {
+            Some(QueueKind::Light)
+        } else {
+            (count(drained, QueueKind::Long) > 0).then_some(QueueKind::Short)
+        };
+        if self.took_over.is_some() {
             self.heavy_seen = Some(now);
         }
         if light > 0 {
@@ -45,8 +56,11 @@ impl Pace {
 
     /// The commit that began at `begun` ends `now`.
     pub fn end(&mut self, begun: Instant, now: Instant) {
-        if self.has_long && self.is_beside_light(now) {
-            self.until = Some(now + (now - begun).min(PAUSE_MAX));
+        if let Some(over) = self.took_over
+            && self.is_beside_light(now)
+        {
+            let until = now + (now - begun).min(PAUSE_MAX);
+            self.pause = Some(Pause { until, over });
         }
     }
 
@@ -58,10 +72,9 @@ impl Pace {
             .all(|seen| seen.is_some_and(|at| now < at + REMEMBERED))
     }
 
-    /// For how long yet long queues are left out.
-    pub fn pause(&self, now: Instant) -> Option<Duration> {
-        let left = self.until?.saturating_duration_since(now);
-        (!left.is_zero()).then_some(left)
+    /// What is left out `now`.
+    pub fn pause(&self, now: Instant) -> Option<Pause> {
+        self.pause.filter(|pause| now < pause.until)
     }
 }
 
@@ -101,7 +114,11 @@ mod tests {
             let drained: Vec<_> = kinds.iter().copied().map(drained).collect();
             self.begin(&drained, begun);
             self.end(begun, begun + took);
-            self.pause(begun + took)
+            self.pauses_for(begun + took)
+        }
+
+        fn pauses_for(&self, now: Instant) -> Option<Duration> {
+            self.pause(now).map(|pause| pause.until - now)
         }
     }
 
@@ -111,7 +128,11 @@ mod tests {
     fn long_queues_pause_for_as_long_as_their_commit_took() {
         let (mut pace, begun) = (Pace::default(), Instant::now());
         assert_eq!(pace.after(&BOTH, begun, 2 * MS), Some(2 * MS));
-        assert_eq!(pace.pause(begun + 3 * MS), Some(MS));
+        assert_eq!(pace.pauses_for(begun + 3 * MS), Some(MS));
+        assert_eq!(
+            pace.pause(begun + 3 * MS).map(|pause| pause.over),
+            Some(QueueKind::Short)
+        );
         assert_eq!(pace.pause(begun + 4 * MS), None);
     }
 
@@ -135,10 +156,15 @@ mod tests {
     }
 
     #[test]
-    fn short_queues_do_not_pause() {
+    fn short_queues_pause_in_a_crowd() {
         let (mut pace, begun) = (Pace::default(), Instant::now());
-        let small = [QueueKind::Light, QueueKind::Short];
-        assert_eq!(pace.after(&small, begun, 2 * MS), None);
+        let mut queues = vec![QueueKind::Short; CROWD - 1];
+        queues.push(QueueKind::Light);
+        assert_eq!(pace.after(&queues, begun, 2 * MS), None);
+        queues.push(QueueKind::Short);
+        assert_eq!(pace.after(&queues, begun, 2 * MS), Some(2 * MS));
+        let over = pace.pause(begun + 2 * MS).map(|pause| pause.over);
+        assert_eq!(over, Some(QueueKind::Light));
     }
 
     #[test]
@@ -163,7 +189,7 @@ mod tests {
         pace.after(&crowd, later, MS);
         assert!(!pace.is_beside_light(later + MS), "nobody is light");
         crowd.push(QueueKind::Light);
-        assert_eq!(pace.after(&crowd, later + MS, MS), None);
+        pace.after(&crowd, later + MS, MS);
         assert!(pace.is_beside_light(later + 2 * MS));
     }
 }

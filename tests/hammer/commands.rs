@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use streamkeeper::broker::Broker;
 use streamkeeper::rules::{Answer, Command};
-use streamkeeper::stream::{Completion, Reply, Submission};
+use streamkeeper::stream::{Completion, Reply, Submission, Weight};
 use streamkeeper::types::{
     AppendOptions, Appended, Closed, CreateOptions, Created, Error, ProducerStamp, RecordBlock,
     Refusal, StorageKind, Str,
@@ -63,8 +63,11 @@ impl Pending {
     }
 }
 
-/// No command of the hammer costs a write queue more.
-const COST_MAX: usize = 1 << 20;
+/// No command of the hammer weighs more.
+const WEIGHT_MAX: Weight = Weight {
+    bytes: 1 << 20,
+    light: false,
+};
 
 /// Submits, waiting while the write queue is full.
 pub async fn submit(broker: &Broker, slot: &Arc<Slot>, intent: &Intent) -> Pending {
@@ -73,7 +76,7 @@ pub async fn submit(broker: &Broker, slot: &Arc<Slot>, intent: &Intent) -> Pendi
             return pending;
         }
         let stream = broker.stream(slot.name.as_str()).expect("a valid name");
-        broker.space(&stream, COST_MAX).await;
+        broker.space(&stream, WEIGHT_MAX).await;
         tokio::task::yield_now().await;
     }
 }
@@ -97,6 +100,7 @@ fn try_submit(broker: &Broker, slot: &Arc<Slot>, intent: &Intent) -> Option<Pend
     let submission = Submission {
         command,
         completion: Completion::Once(sender),
+        light: slot.number.is_multiple_of(2),
     };
     broker.try_submit(&stream, submission).ok()?;
     broker.kick();
