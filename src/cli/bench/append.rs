@@ -34,7 +34,7 @@ pub(super) struct Append {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
     streams: u64,
 
-    /// Appends without a confirm, per connection
+    /// Appends without a confirm, per connection; at least one for each of its streams
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     in_flight: u32,
 

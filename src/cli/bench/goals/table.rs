@@ -349,6 +349,11 @@ pub(super) const ROWS: &[Row] = &[
                 "/facts/streams_p99_over_alone",
                 3.0,
             ),
+            ratio(
+                "confirm p99 beside 100,000 streams at full speed, over alone",
+                "/facts/crowd_p99_over_alone",
+                3.0,
+            ),
         ],
     },
     Row {
