@@ -1,7 +1,7 @@
 //! The streams with something queued, as they come up.
 //!
-//! Those of light clients come first, then those that the last drain passed over, then those that became active since, last those it
-//! took a share of.
+//! Those of light clients come first, up to half of a drain, then those that the last one passed over, then those that became active since,
+//! last those it took a share of.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

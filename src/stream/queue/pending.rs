@@ -30,9 +30,8 @@ pub(super) struct Taken {
 }
 
 impl Pending {
-    /// Adds a command.
-    pub(super) fn push(&mut self, submission: Submission) {
-        let added = submission.weight();
+    /// Adds a command of this weight.
+    pub(super) fn push(&mut self, submission: Submission, added: Weight) {
         self.light = self.is_light_with(added);
         self.bytes += added.bytes;
         self.submissions.push_back(submission);
@@ -112,7 +111,9 @@ mod tests {
     fn holding(appends: &[(usize, bool)]) -> Pending {
         let mut pending = Pending::default();
         for &(bytes, light) in appends {
-            pending.push(append(bytes, light));
+            let submission = append(bytes, light);
+            let added = submission.weight();
+            pending.push(submission, added);
         }
         pending
     }
@@ -131,7 +132,9 @@ mod tests {
     fn a_queue_that_was_emptied_can_be_light_again() {
         let mut pending = holding(&[(300, false)]);
         assert_eq!(pending.take(usize::MAX).queue, QueueKind::Short);
-        pending.push(append(300, true));
+        let submission = append(300, true);
+        let added = submission.weight();
+        pending.push(submission, added);
         assert_eq!(pending.take(usize::MAX).queue, QueueKind::Light);
     }
 
