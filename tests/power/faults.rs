@@ -145,6 +145,7 @@ fn a_disk_that_takes_no_writes_any_more_is_read_from() {
             let again = setup.open(&run.disk.kill(), run.clock.clone()).await;
             run.broker = again.expect("it opens");
             run.disk.only_read();
+            run.disk.note_tries();
             // What makes the handle useless that was opened while the disk took writes.
             run.disk.plan(Some(Plan {
                 act: Some(Act::Read),
@@ -156,7 +157,6 @@ fn a_disk_that_takes_no_writes_any_more_is_read_from() {
             let allowed = run.load.timeline.allowed(usize::MAX);
             drop(judge(&run.broker, &allowed).await);
             run.disk.plan(None);
-            run.disk.note_tries();
             run.compare().await;
             let is_opened = |tried: &Tried| tried.act == Act::Open && &*tried.name == "store.redb";
             reopened += usize::from(run.disk.tried().iter().any(is_opened));
