@@ -30,7 +30,7 @@ use self::walk::Walk;
 use super::chunks::{ChunkStore, FILE};
 use super::error::StoreError;
 use super::files::Files;
-use super::journal::{self, Journal, Surveyed};
+use super::journal::{self, Journal, Row, Surveyed};
 use super::local::LocalStore;
 use super::looking::Looking;
 use super::restored;
@@ -54,9 +54,12 @@ pub fn offline(
     let files: Arc<dyn Files> = Arc::new(Looking::at(path));
     restored::refuse_unfinished(&*files)?;
     let mut findings = Findings::new(each, None);
-    guarded(&mut findings, |findings| pages(&files, findings))?;
-    guarded(&mut findings, |findings| contents(&files, findings))?;
-    Ok(findings.report())
+    let mut outcome = guarded(&mut findings, |findings| pages(&files, findings));
+    if outcome.is_ok() {
+        outcome = guarded(&mut findings, |findings| contents(&files, findings));
+    }
+    findings.tell_found();
+    outcome.map(|()| findings.report())
 }
 
 /// Checks a store that serves. It rests as long as it works.
@@ -72,16 +75,28 @@ pub fn running(
     };
     let mut findings = Findings::new(each, Some(Rest::default()));
     let rows = snapshot.take_rows();
-    let mut walk = Walk::new(&snapshot, &mut findings);
+    let outcome = moment(&snapshot, &rows, &mut findings);
+    // What an ended snapshot seemed to hold says nothing of the store.
+    snapshot.ended().map_or(Ok(()), Err)?;
+    findings.tell_found();
+    outcome.map(|()| findings.report())
+}
+
+/// Goes through one moment of a store that serves.
+fn moment(
+    snapshot: &Snapshot<'_>,
+    rows: &[Row],
+    findings: &mut Findings<'_>,
+) -> Result<(), StoreError> {
+    let mut walk = Walk::new(snapshot, findings);
     walk.tables()?;
     let mut after = Rows::new(walk.into_known());
     for row in rows {
-        findings.pause(&snapshot)?;
-        after.row(&snapshot, &row, &mut findings);
+        findings.pause(snapshot)?;
+        after.row(snapshot, row, findings)?;
     }
-    after.finish(&snapshot, &mut findings);
-    findings.pause(&snapshot)?;
-    Ok(findings.report())
+    after.finish(snapshot, findings)?;
+    findings.pause(snapshot)
 }
 
 /// Runs a part of the check. A mangled file may be more than redb survives: that is found, then.
@@ -130,8 +145,7 @@ fn contents(files: &Arc<dyn Files>, findings: &mut Findings<'_>) -> Result<(), S
     if let Err(error) = surveyed {
         findings.damage(error)?;
     }
-    rows.finish(&snapshot, findings);
-    Ok(())
+    rows.finish(&snapshot, findings)
 }
 
 fn survey(
@@ -150,7 +164,7 @@ fn survey(
     let journal = Journal::open(&**files)?;
     journal.survey(snapshot.facts.watermark, |found| {
         match found {
-            Surveyed::Row(row) => rows.row(snapshot, &row, findings),
+            Surveyed::Row(row) => rows.row(snapshot, &row, findings)?,
             Surveyed::Doubtful(row) => rows.doubtful(snapshot, &row, findings),
             Surveyed::Lost(from, until) => rows.lost(from, until, findings),
             Surveyed::LeftOut(frame) if frame.was_whole() => {
@@ -160,7 +174,7 @@ fn survey(
                 findings.note(format!("{frame}. The broker starts without it"));
             }
         }
-        Ok(())
+        findings.pause(snapshot)
     })
 }
 

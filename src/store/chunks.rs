@@ -269,6 +269,11 @@ impl ChunkStore {
         self.redb.hold()
     }
 
+    /// As [`RedbFile::durable`].
+    pub(super) fn durable(&self) -> Result<(), StoreError> {
+        self.redb.durable()
+    }
+
     /// As [`RedbFile::times_opened`].
     pub(super) fn times_opened(&self) -> u64 {
         self.redb.times_opened()
@@ -312,6 +317,8 @@ impl ChunkStore {
                 tracing::warn!(%error, "the store cannot be opened again but to read from it");
                 Ok(())
             }
+            // Another process has it: it is tried again as long as the reader waits.
+            Err(error) if error.is_stale_handle() => Ok(()),
             other => other,
         }
     }

@@ -36,8 +36,10 @@ impl Holes {
         if self.never || store.segments.are_pinned() {
             return Ok(());
         }
-        // What is not known is given back: it must not be asked of a file that is opened anew meanwhile.
+        // What is not known is given back: it must not be asked of a file that is opened anew meanwhile, nor of one that shows
+        // more than is on the disk.
         let _writing = store.writing.lock();
+        store.durable()?;
         let read = store.hold().begin_read()?;
         for (number, bytes, dead) in self.candidates(&read)? {
             let ranges = dead_ranges(store, &read, number, bytes)?;

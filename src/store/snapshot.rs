@@ -78,22 +78,24 @@ impl<'a> Snapshot<'a> {
 }
 
 /// How long a snapshot taken from now on may be kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     generation: u64,
+    opened: u64,
 }
 
 impl LocalStore {
     /// A lease for a snapshot that is taken next: for who waits for others while it lives.
     pub fn lease(&self) -> Lease {
-        let chunks = self.shared.chunks.as_ref();
-        let generation = chunks.map_or(0, |chunks| chunks.segments.generation());
-        Lease { generation }
+        let (generation, opened) = self.shared.chunks.as_ref().map_or((0, 0), |chunks| {
+            (chunks.segments.generation(), chunks.times_opened())
+        });
+        Lease { generation, opened }
     }
 
     /// Whether a snapshot under `lease` must be let go of.
     pub fn is_over(&self, lease: Lease) -> bool {
-        self.shared.is_stopping() || self.lease().generation != lease.generation
+        self.shared.is_stopping() || self.lease() != lease
     }
 
     /// This moment of the store; `None` of one that keeps everything in memory.

@@ -21,6 +21,7 @@
 #[expect(dead_code, reason = "sizes are for another load")]
 mod random;
 
+mod checking;
 mod compacting;
 mod disk;
 mod each;

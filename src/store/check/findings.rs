@@ -93,10 +93,14 @@ pub enum Event {
 }
 
 /// Whom a check tells, and what it has counted.
+///
+/// Problems are told of at the next pause, when it is known that what they were found in was still of the snapshot's moment.
 pub(super) struct Findings<'a> {
     each: &'a mut dyn FnMut(Event) -> ControlFlow<()>,
     stopped: bool,
     pub counted: Report,
+    /// Not told of yet.
+    found: Vec<Problem>,
     rest: Option<Rest>,
     said_at: u64,
 }
@@ -107,15 +111,23 @@ impl<'a> Findings<'a> {
             each,
             stopped: false,
             counted: Report::default(),
+            found: Vec::new(),
             rest,
             said_at: 0,
         }
     }
 
-    /// Tells of a problem.
+    /// Notes a problem.
     pub fn problem(&mut self, problem: Problem) {
         self.counted.problems += 1;
         if self.counted.problems <= PROBLEMS_MAX {
+            self.found.push(problem);
+        }
+    }
+
+    /// Tells of the problems that were noted.
+    pub fn tell_found(&mut self) {
+        for problem in std::mem::take(&mut self.found) {
             self.tell(Event::Problem(problem));
         }
     }
@@ -127,22 +139,14 @@ impl<'a> Findings<'a> {
 
     /// Takes a failure for what it says of the files, unless it says that they could not be looked at.
     pub fn damage(&mut self, error: StoreError) -> Result<(), StoreError> {
-        let file = match &error {
-            StoreError::Redb { file, source } if !is_io(source) => *file,
-            StoreError::Io { file, source } if is_end(source) => *file,
-            StoreError::Damaged { file, .. }
-            | StoreError::Corrupt { file, .. }
-            | StoreError::CorruptChunk { file, .. }
-            | StoreError::Missing { file, .. } => *file,
-            StoreError::SegmentGone { .. } => super::super::segments::FILE,
-            _ => return Err(error),
-        };
-        self.problem(Problem::in_file(file, error.to_string()));
+        self.problem(damage(error)?);
         Ok(())
     }
 
-    /// Says how far it is, rests, and sees whether it shall go on.
+    /// Says what was found and how far it is, rests, and sees whether it shall go on.
     pub fn pause(&mut self, snapshot: &Snapshot<'_>) -> Result<(), StoreError> {
+        snapshot.ended().map_or(Ok(()), Err)?;
+        self.tell_found();
         if self.counted.bytes - self.said_at >= PROGRESS_BYTES {
             self.said_at = self.counted.bytes;
             self.tell(Event::Progress(self.counted));
@@ -153,7 +157,7 @@ impl<'a> Findings<'a> {
         if self.stopped {
             return Err(StoreError::Closed);
         }
-        snapshot.ended().map_or(Ok(()), Err)
+        Ok(())
     }
 
     fn tell(&mut self, event: Event) {
@@ -166,12 +170,28 @@ impl<'a> Findings<'a> {
     }
 }
 
+/// What `error` says of the files; itself, if it says that they could not be looked at.
+pub(super) fn damage(error: StoreError) -> Result<Problem, StoreError> {
+    let file = match &error {
+        error if error.is_stale_handle() => None,
+        StoreError::Redb { file, source } => (!is_io(source)).then_some(*file),
+        StoreError::Io { file, source } => is_end(source).then_some(*file),
+        StoreError::Damaged { file, .. }
+        | StoreError::Corrupt { file, .. }
+        | StoreError::CorruptChunk { file, .. }
+        | StoreError::Missing { file, .. } => Some(*file),
+        StoreError::SegmentGone { .. } => Some(super::super::segments::FILE),
+        _ => None,
+    };
+    match file {
+        Some(file) => Ok(Problem::in_file(file, error.to_string())),
+        None => Err(error),
+    }
+}
+
 /// The system failed, and not what it read.
 fn is_io(error: &redb::Error) -> bool {
-    match error {
-        redb::Error::Io(error) => !is_end(error),
-        other => matches!(other, redb::Error::PreviousIo),
-    }
+    matches!(error, redb::Error::Io(error) if !is_end(error))
 }
 
 /// A file ends before what it should hold.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::findings::{Findings, Problem};
 use crate::rules::StreamState;
-use crate::store::chunks;
+use crate::store::{StoreError, chunks};
 use crate::types::StreamId;
 
 /// What the states say of each other. Grows with the number of forks, not of streams.
@@ -47,20 +47,27 @@ impl Forks {
     }
 
     /// Compares what was noted; answers how many forks there are.
-    pub fn compare(&self, findings: &mut Findings<'_>, exists: impl Fn(StreamId) -> bool) -> u64 {
+    pub fn compare(
+        &self,
+        findings: &mut Findings<'_>,
+        exists: impl Fn(StreamId) -> Result<bool, StoreError>,
+    ) -> Result<u64, StoreError> {
         let mut counted: HashMap<StreamId, u64> = HashMap::new();
         for (fork, (source, _)) in &self.links {
             *counted.entry(*source).or_default() += 1;
-            if !exists(*source) {
+            if !exists(*source)? {
                 let what = format!("it forks off stream {}, which is not there", source.0);
                 findings.problem(Problem::in_file(chunks::FILE, what).of(*fork, None));
             }
         }
         let sources = counted.keys().chain(self.declared.keys());
-        let mut sources: Vec<StreamId> = sources.copied().filter(|id| exists(*id)).collect();
+        let mut sources: Vec<StreamId> = sources.copied().collect();
         sources.sort_unstable();
         sources.dedup();
         for id in sources {
+            if !exists(id)? {
+                continue;
+            }
             let says = self.declared.get(&id).copied().unwrap_or(0);
             let has = counted.get(&id).copied().unwrap_or(0);
             if says != has {
@@ -68,6 +75,6 @@ impl Forks {
                 findings.problem(Problem::in_file(chunks::FILE, what).of(id, None));
             }
         }
-        self.links.len() as u64
+        Ok(self.links.len() as u64)
     }
 }

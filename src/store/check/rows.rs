@@ -8,7 +8,7 @@ use super::super::codec::{self, Entry};
 use super::super::error::StoreError;
 use super::super::journal::{FILE, Row};
 use super::super::snapshot::Snapshot;
-use super::findings::{Findings, Problem};
+use super::findings::{Findings, Problem, damage};
 use super::forks::Forks;
 use crate::rules::{self, Effect, StreamState};
 use crate::types::{Offset, Position, Run, StreamId, StreamName};
@@ -38,18 +38,30 @@ impl Rows {
     }
 
     /// Follows a row.
-    pub fn row(&mut self, snapshot: &Snapshot<'_>, row: &Row, findings: &mut Findings<'_>) {
+    pub fn row(
+        &mut self,
+        snapshot: &Snapshot<'_>,
+        row: &Row,
+        findings: &mut Findings<'_>,
+    ) -> Result<(), StoreError> {
         findings.counted.journal_rows += 1;
         let entries = match codec::entries(&row.bytes) {
             Ok(entries) => entries,
-            Err(error) => return findings.problem(in_row(row, error)),
+            Err(error) => {
+                findings.problem(in_row(row, error));
+                return Ok(());
+            }
         };
         for entry in entries {
             match entry {
-                Ok((id, entry)) => self.entry(snapshot, row, id, entry, findings),
-                Err(error) => return findings.problem(in_row(row, error)),
+                Ok((id, entry)) => self.entry(snapshot, row, id, entry, findings)?,
+                Err(error) => {
+                    findings.problem(in_row(row, error));
+                    break;
+                }
             }
         }
+        Ok(())
     }
 
     /// Says what a row of a damaged commit holds that is not as it was written.
@@ -96,12 +108,16 @@ impl Rows {
         id: StreamId,
         entry: Entry,
         findings: &mut Findings<'_>,
-    ) {
+    ) -> Result<(), StoreError> {
         let followed = match self.streams.entry(id) {
             Slot::Occupied(known) => known.into_mut(),
             Slot::Vacant(free) => match stored(snapshot, id) {
                 Ok(stored) => free.insert(stored),
-                Err(error) => return findings.problem(in_row(row, error).of(id, None)),
+                Err(error) => {
+                    let problem = damage(error)?;
+                    findings.problem(in_row(row, problem.what).of(id, None));
+                    return Ok(());
+                }
             },
         };
         match entry {
@@ -116,10 +132,15 @@ impl Rows {
                 rules::apply(&mut followed.state, &effect);
             }
         }
+        Ok(())
     }
 
     /// After the last row: what all streams together come to.
-    pub fn finish(mut self, snapshot: &Snapshot<'_>, findings: &mut Findings<'_>) {
+    pub fn finish(
+        mut self,
+        snapshot: &Snapshot<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Result<(), StoreError> {
         for (id, followed) in &self.streams {
             self.forks.note(*id, followed.state.as_ref());
             let streams = &mut findings.counted.streams;
@@ -131,13 +152,18 @@ impl Rows {
         }
         if self.lost {
             // Who forks off whom may be among what was lost.
-            return;
+            return Ok(());
         }
         let exists = |id: StreamId| match self.streams.get(&id) {
-            Some(followed) => followed.state.is_some(),
-            None => stored(snapshot, id).is_ok_and(|stored| stored.stored),
+            Some(followed) => Ok(followed.state.is_some()),
+            // One that is damaged was told of by the walk.
+            None => stored(snapshot, id).map_or_else(
+                |error| damage(error).map(|_told| false),
+                |stored| Ok(stored.stored),
+            ),
         };
-        findings.counted.forks = self.forks.compare(findings, exists);
+        findings.counted.forks = self.forks.compare(findings, exists)?;
+        Ok(())
     }
 }
 

@@ -57,6 +57,8 @@ impl<'w, 'f> Walk<'w, 'f> {
         ];
         for table in tables {
             if let Err(error) = table(self) {
+                // One that was opened anew meanwhile is not damaged.
+                self.findings.pause(self.snapshot)?;
                 self.findings.damage(error)?;
             }
         }
