@@ -36,6 +36,7 @@ pub use listing::{Listed, Listing};
 pub use options::{BrokerOptions, OpenError};
 pub use put::{Put, PutRequest};
 pub use reading::Runs;
+pub(crate) use reading::verified;
 
 use crate::fanout::{Bell, Cursor, StreamChanges, Watcher};
 use crate::metrics::Metrics;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use streamkeeper_protocol::error::RecordError;
 use streamkeeper_protocol::run::Record;
 use tokio::time::Instant;
 
@@ -222,16 +221,24 @@ fn limited(cursor: &Cursor, runs: impl IntoIterator<Item = Run>, max_records: u3
     }
 }
 
+impl Broker {
+    /// Tells log and metrics of an `error` that was found in records after they were read.
+    pub(crate) fn note_unreadable(&self, stream: &StreamName, error: Error) -> Error {
+        if let Error::Fault(fault @ Fault::Corrupt { offset, .. }) = &error {
+            let shared = &self.inner.durable.shared;
+            shared.failed_read(stream, *offset, fault);
+        }
+        error
+    }
+}
+
 impl Runs {
     /// Payloads joined, each checked against its checksum; in JSON mode as an array.
     ///
     /// # Errors
     /// `Corrupt` if a record does not match its checksum.
     pub fn into_data(self, json: bool) -> Result<Data, Error> {
-        let records = self
-            .runs
-            .iter()
-            .flat_map(|run| run.records().map(move |record| verified(run, record)));
+        let records = self.runs.iter().flat_map(verified);
         let mut bytes = BytesMut::new();
         if json {
             bytes.put_u8(b'[');
@@ -271,8 +278,8 @@ impl Runs {
         } = self;
         let mut messages = Vec::new();
         for run in &runs {
-            for record in run.records() {
-                messages.push(message(run, record)?);
+            for record in verified(run) {
+                messages.push(message(&record?));
             }
         }
         Ok(Messages {
@@ -284,27 +291,62 @@ impl Runs {
     }
 }
 
-fn verified(run: &Run, record: Result<Record, RecordError>) -> Result<Record, Error> {
-    let corrupt = |error: RecordError| {
-        let reason = error.to_string();
-        Error::Fault(Fault::Corrupt {
-            offset: Offset(run.header.first_offset),
-            reason,
+/// The records of `run`, each checked against its checksum: [`Fault::Corrupt`] in place of one that does not match it.
+pub(crate) fn verified(run: &Run) -> impl Iterator<Item = Result<Record, Error>> + '_ {
+    let offsets = run.header.first_offset..;
+    offsets.zip(run.records_verified()).map(|(offset, record)| {
+        record.map_err(|error| {
+            Error::Fault(Fault::Corrupt {
+                offset: Offset(offset),
+                reason: error.to_string(),
+            })
         })
-    };
-    let record = record.map_err(corrupt)?;
-    record.verify().map_err(corrupt)?;
-    Ok(record)
+    })
 }
 
-fn message(run: &Run, record: Result<Record, RecordError>) -> Result<Message, Error> {
-    let record = verified(run, record)?;
-    Ok(Message {
+fn message(record: &Record) -> Message {
+    Message {
         position: Position {
             offset: Offset(record.offset),
             byte: record.byte,
         },
         committed_at: Timestamp(record.committed_at),
         payload: Bytes::clone(&record.payload),
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use streamkeeper_protocol::run::RunHeader;
+
+    use super::*;
+    use crate::types::RecordBlock;
+
+    #[test]
+    fn a_record_that_does_not_match_its_checksum_is_named_by_its_offset() {
+        let block = RecordBlock::from_payloads(["one", "two", "three"]);
+        let mut bytes = block.bytes().to_vec();
+        let at = bytes.windows(3).position(|part| part == b"two");
+        *bytes.get_mut(at.expect("it is there")).expect("within") ^= 1;
+        let run = Run {
+            header: RunHeader {
+                first_offset: 40,
+                first_byte: 400,
+                committed_at: 4,
+                count: block.count(),
+                length: u32::try_from(bytes.len()).expect("few"),
+            },
+            records: Bytes::from(bytes),
+        };
+        let found: Vec<_> = verified(&run).collect();
+        let [
+            Ok(one),
+            Err(Error::Fault(Fault::Corrupt { offset, .. })),
+            Ok(three),
+        ] = &*found
+        else {
+            panic!("{found:?}");
+        };
+        assert_eq!((one.offset, *offset, three.offset), (40, Offset(41), 42));
+    }
 }

@@ -116,7 +116,7 @@ pub async fn judge(broker: &Broker, allowed: &Allowed) -> Result<World, String> 
 
 /// What `look` says at last: a trim that was not written down yet may take the timers a moment.
 async fn settled<T>(look: impl AsyncFn() -> Result<T, String>) -> Result<T, String> {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         match look().await {
             Err(reason)

@@ -55,7 +55,8 @@ impl Face {
         }
         // What is made of them is counted at once.
         drop(room);
-        self.render(runs, query, request)
+        let unreadable = |error| broker.note_unreadable(stream, error);
+        self.render(runs, query, request, unreadable)
     }
 
     /// Room to read the store for an answer.
@@ -95,7 +96,13 @@ impl Face {
         }
     }
 
-    fn render(&self, runs: Runs, query: &ReadQuery, request: &HeaderMap) -> Result<Reply, Failure> {
+    fn render(
+        &self,
+        runs: Runs,
+        query: &ReadQuery,
+        request: &HeaderMap,
+        unreadable: impl FnOnce(Error) -> Error,
+    ) -> Result<Reply, Failure> {
         let etag = (query.from != Start::Now).then(|| cache::etag(&runs));
         let at_tail = runs.runs.is_empty() && !runs.closed;
         let freshness = match query.from {
@@ -122,7 +129,7 @@ impl Face {
             out.insert(headers::CURSOR, headers::number(cursor));
         }
         let text = cache::is_text(content_type);
-        let data = runs.into_data(json)?;
+        let data = runs.into_data(json).map_err(unreadable)?;
         let compressible = text && data.bytes.len() >= COMPRESS_BYTES_MIN;
         if let Some(etag) = etag {
             let known = cache::matches(&request.get_all(IF_NONE_MATCH), &etag);

@@ -29,12 +29,12 @@ use super::query::ReadQuery;
 use super::read::keep_alive;
 use super::sse_encode::{Control, Encoding};
 use super::text::Joint;
-use crate::broker::Broker;
+use crate::broker::{Broker, verified};
 use crate::fanout::{Bell, Cursor, EndReason, Step, Watcher};
 use crate::http::{Reply, ReplyBody};
 use crate::metrics::Held;
 use crate::storage::{ReadLimits, Storage as _};
-use crate::types::{Error, Expiry, Fault, Offset, Position, Refusal, Run, Start, StreamName};
+use crate::types::{Error, Expiry, Offset, Position, Refusal, Run, Start, StreamName};
 
 /// About what a control event takes.
 const CONTROL_BYTES: usize = 160;
@@ -189,7 +189,12 @@ async fn begin(
                 }
                 // The beginning moved between finding it and reading there.
             }
-            first => return Ok(Some((cursor, first, room))),
+            first => {
+                if let Step::Runs(runs) = &first {
+                    payloads(runs).map_err(|error| broker.note_unreadable(stream, error))?;
+                }
+                return Ok(Some((cursor, first, room)));
+            }
         }
     }
 }
@@ -248,8 +253,9 @@ impl Feed {
                         }
                         room => room,
                     };
-                    let event = self.records(&runs).ok()?;
-                    return Some(self.reader.hold(event));
+                    let event = self.records(&runs);
+                    let event = event.map_err(|e| self.broker.note_unreadable(&self.stream, e));
+                    return Some(self.reader.hold(event.ok()?));
                 }
                 Step::End {
                     reason: EndReason::Closed,
@@ -378,16 +384,8 @@ impl Feed {
 /// The payloads of all records, each checked against its checksum.
 fn payloads(runs: &[Run]) -> Result<SmallVec<[Bytes; 8]>, Error> {
     let mut payloads = SmallVec::new();
-    for run in runs {
-        for record in run.records_verified() {
-            let record = record.map_err(|error| {
-                Error::Fault(Fault::Corrupt {
-                    offset: Offset(run.header.first_offset),
-                    reason: error.to_string(),
-                })
-            })?;
-            payloads.push(record.payload);
-        }
+    for record in runs.iter().flat_map(verified) {
+        payloads.push(record?.payload);
     }
     Ok(payloads)
 }
