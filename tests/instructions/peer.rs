@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use streamkeeper::broker::{Broker, BrokerOptions};
@@ -14,10 +15,12 @@ pub(crate) const RECORD: [u8; 256] = [0x5A; 256];
 /// More than any turn of a session writes here.
 const ROOM_BYTES: usize = 64 << 10;
 
-/// A broker with its files in a fresh directory.
+/// A broker with its files in a fresh directory. It folds when there is enough to fold: how often it does so by the clock depends on how
+/// fast the machine is just then.
 pub(crate) async fn broker() -> (Broker, tempfile::TempDir) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let options = BrokerOptions::in_directory(directory.path());
+    let mut options = BrokerOptions::in_directory(directory.path());
+    options.fold_interval = Duration::from_secs(3_600);
     (Broker::open(options).await.expect("opened"), directory)
 }
 
