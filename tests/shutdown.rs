@@ -58,9 +58,9 @@ const PEERS: u64 = 6;
 /// Appends that one connection over TCP has under way.
 const WINDOW: usize = 64;
 /// What a shutdown may take, as the broker is told: from the signal to the end of its process.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(20);
 /// Only a bug takes this long; more than the grace, so that one that is not kept is told with the log.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A broker process; killed when dropped.
 struct Broker {

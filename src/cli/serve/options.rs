@@ -22,11 +22,11 @@ use crate::stream::QueueLimits;
 use crate::subscriptions::SubscriptionOptions;
 
 /// The most that is kept of `drain_grace` for the end.
-const END_MAX: Duration = Duration::from_secs(1);
+const END_MAX: Duration = Duration::from_secs(5);
 
 /// What of `drain_grace` is kept for what comes when the peers are gone: the last folds, and the end of the HTTP port.
 pub(super) fn grace_of_end(config: &Config) -> Duration {
-    (config.drain_grace / 10).min(END_MAX)
+    (config.drain_grace / 5).min(END_MAX)
 }
 
 /// What of it peers have: then they are cut off.
