@@ -211,6 +211,10 @@ impl Live {
 
     /// Adds a run behind the others.
     pub(crate) fn push(&mut self, row: u64, run: Run) {
+        // As in a queue: most streams of many hold one.
+        if self.hot.capacity() == 0 {
+            self.hot.reserve_exact(1);
+        }
         self.hot.push_back(HotRun { row, run });
     }
 

@@ -34,6 +34,10 @@ impl Pending {
     pub(super) fn push(&mut self, submission: Submission, added: Weight) {
         self.light = self.is_light_with(added);
         self.bytes += added.bytes;
+        // Of many streams that each have one queued, room for four would be most of what they take.
+        if self.submissions.capacity() == 0 {
+            self.submissions.reserve_exact(1);
+        }
         self.submissions.push_back(submission);
     }
 
