@@ -35,7 +35,7 @@ const COMMANDS: usize = 24;
 const OF_A_KIND: usize = 40;
 
 /// What fails, and how.
-const FAILURES: [(Act, ErrorKind); 9] = [
+const FAILURES: [(Act, ErrorKind); 10] = [
     (Act::Write, ErrorKind::Other),
     (Act::Sync, ErrorKind::Other),
     (Act::Resize, ErrorKind::Other),
@@ -43,6 +43,7 @@ const FAILURES: [(Act, ErrorKind); 9] = [
     (Act::Remove, ErrorKind::Other),
     (Act::SyncNames, ErrorKind::Other),
     (Act::Read, ErrorKind::Other),
+    (Act::Open, ErrorKind::Other),
     (Act::Write, ErrorKind::QuotaExceeded),
     (Act::Resize, ErrorKind::QuotaExceeded),
 ];
@@ -238,7 +239,7 @@ async fn run(case: Case) -> Ran {
     match &fault {
         None if !met => {}
         // Retention does without, and tries again with the next commit. A fork within a record reads that first.
-        None | Some(Fault::Read { .. }) if act == Act::Read => {}
+        None | Some(Fault::Read { .. }) if matches!(act, Act::Read | Act::Open) => {}
         None | Some(Fault::StoreFaulted { .. }) if error == ErrorKind::Other => {
             faulted_for_good(&run).await;
         }

@@ -1,10 +1,12 @@
 //! A disk that the broker fills with its own data: what is removed makes room, and power may be lost anywhere on the way.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use streamkeeper::store::Readiness;
 use streamkeeper::types::Fault;
 
+use crate::disk::{Act, Plan};
 use crate::run::{Run, runtime};
 
 /// Room beside what a new broker takes.
@@ -23,7 +25,7 @@ struct Times {
 #[test]
 fn what_is_removed_from_a_full_disk_makes_room() {
     let mut times = Times::default();
-    for seed in 0..90 {
+    for seed in 0..110 {
         runtime().block_on(async {
             let mut run = Run::new(seed).await;
             if run.setup.large < 100_000 {
@@ -33,8 +35,19 @@ fn what_is_removed_from_a_full_disk_makes_room() {
             run.load(10).await;
             let begin = run.disk.now();
             run.disk.leave_room(ROOM);
+            if seed % 2 == 1 {
+                // Whole segments must do.
+                run.disk.plan(Some(Plan {
+                    act: Some(Act::Punch),
+                    files: "chunks",
+                    after: 0,
+                    error: ErrorKind::Other,
+                    lasts: true,
+                }));
+            }
             let filled = fill_and_remove(&mut run, &mut times).await;
             assert_eq!(filled, Ok(()), "seed {seed}");
+            run.disk.plan(None);
             run.compare().await;
             run.cut(begin, seed).await;
             run.cut(begin, seed + 1000).await;
