@@ -140,20 +140,29 @@ fn connect_and_stay(broker: &Broker) -> std::net::TcpStream {
     peer
 }
 
-#[test]
-fn the_code_of_the_start_does_not_stay_in_memory() {
-    let broker = Broker::start();
+/// Waits until something is so.
+#[track_caller]
+fn wait(is_so: impl Fn() -> bool, otherwise: &str) {
     let deadline = Instant::now() + DEADLINE;
-    let mut most = 0;
-    loop {
-        let mapped = broker.process.bytes_of_files_in_memory();
-        most = most.max(mapped);
-        if mapped < most / 4 * 3 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{mapped} bytes of files stay");
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{otherwise}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+#[test]
+fn the_code_of_the_start_does_not_stay_in_memory() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    // It lets go only once it has said that it listens: until then there is time to look.
+    let mut command = serve(directory.path());
+    let (process, release) = Following::start_held(command.args(["--http", "off"]));
+    let owned = directory.path().join("streamkeeper.pid");
+    wait(|| owned.exists(), "the broker does not open its data");
+    let most = process.bytes_of_files_in_memory();
+    drop(release);
+    let broker = Broker::serving(process, directory);
+    let let_go = || broker.process.bytes_of_files_in_memory() < most / 4 * 3;
+    wait(let_go, "the code stays");
     // What was let go of comes back when it is used.
     broker.feed(&["append", "a", "--create"], "1").ok();
     assert_eq!(broker.run(&["read", "a"]).ok(), "1\n");
@@ -174,14 +183,8 @@ fn a_second_signal_ends_the_process_at_once() {
     let mut peer = connect_and_stay(&broker);
     std::io::Write::write_all(&mut peer, &[0, 0, 0, 100, 1]).expect("written");
     broker.process.signal("TERM");
-    let deadline = std::time::Instant::now() + DEADLINE;
-    while !broker.get("/readyz").contains("draining") {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "the broker does not begin to drain"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let is_draining = || broker.get("/readyz").contains("draining");
+    wait(is_draining, "the broker does not begin to drain");
     broker.process.signal("TERM");
     let (code, stderr) = broker.process.end();
     assert_eq!(code, Some(143), "{stderr}");

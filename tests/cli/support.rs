@@ -1,9 +1,11 @@
 //! A broker process, and commands run against it.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -95,8 +97,30 @@ impl Following {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let lines = lines(child.stdout.take().expect("stdout is piped"));
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let lines = lines(move || stdout);
         Self { child, lines }
+    }
+
+    /// As [`Self::start`]; but the program cannot say anything: it waits where it writes to stdout, until the sender is dropped.
+    pub(crate) fn start_held(command: &mut Command) -> (Self, mpsc::Sender<()>) {
+        let (stdout, mut taken, held) = full();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(OwnedFd::from(stdout))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let (release, released) = mpsc::channel();
+        let lines = lines(move || {
+            // Nothing is ever sent.
+            released.recv().ok();
+            taken
+                .read_exact(&mut vec![0; held])
+                .expect("what filled it");
+            taken
+        });
+        (Self { child, lines }, release)
     }
 
     /// The next line of stdout; `None` once stdout is closed.
@@ -157,16 +181,29 @@ impl Drop for Following {
     }
 }
 
-fn lines(stdout: ChildStdout) -> mpsc::Receiver<String> {
+/// The lines of what `open` gives, on a thread of their own.
+fn lines<R: Read>(open: impl FnOnce() -> R + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        for line in BufReader::new(open()).lines().map_while(Result::ok) {
             if sender.send(line).is_err() {
                 return;
             }
         }
     });
     receiver
+}
+
+/// A socket that takes no more, its other end, and how many bytes fill it.
+fn full() -> (UnixStream, UnixStream, usize) {
+    let (mut into, out) = UnixStream::pair().expect("a pair of sockets");
+    let mut held = 0;
+    into.set_nonblocking(true).expect("a socket option");
+    while let Ok(more) = into.write(&[0; 4096]) {
+        held += more;
+    }
+    into.set_nonblocking(false).expect("a socket option");
+    (into, out, held)
 }
 
 /// A broker process with data of its own.
@@ -192,6 +229,11 @@ impl Broker {
 
     pub(crate) fn start_in(directory: TempDir, arguments: &[&str]) -> Self {
         let process = Following::start(serve(directory.path()).args(arguments));
+        Self::serving(process, directory)
+    }
+
+    /// The broker that this process will be.
+    pub(crate) fn serving(process: Following, directory: TempDir) -> Self {
         let (mut http, mut address) = (None, None);
         while address.is_none() {
             let line = process.line().expect("the broker says where it listens");
