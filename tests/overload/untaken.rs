@@ -76,14 +76,15 @@ fn taken_by_the_system(address: &str) -> Vec<u64> {
     queued.collect()
 }
 
-/// Waits until the system takes no more, and says what it took for the peer that it took most for.
+/// Waits until the system has taken something and takes no more, and says what it took for the peer that it took most for.
 async fn most_taken(address: &str) -> u64 {
     let stuck = async {
         let mut before = Vec::new();
         loop {
             let taken = taken_by_the_system(address);
-            if taken == before {
-                return taken.into_iter().max().expect("peers");
+            let most = taken.iter().copied().max().expect("peers");
+            if most > 0 && taken == before {
+                return most;
             }
             before = taken;
             tokio::time::sleep(STUCK / 4).await;
