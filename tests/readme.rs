@@ -1,7 +1,7 @@
 //! The lines of the README that show HTTP work as printed.
 //!
-//! They are taken from the README and run by `bash` against the real binary; only the port differs. Needs `curl` 7.82 or
-//! newer, and fails without it.
+//! They are taken from the README and run by `bash` against the real binary; only the port differs, and the second in which two readers
+//! come is as long as it takes them. Needs `curl` 7.82 or newer, and fails without it.
 
 #[path = "outside/broker.rs"]
 mod broker;
@@ -16,6 +16,17 @@ const HEADING: &str = "\n## The same over HTTP\n";
 /// Said where curl is missing or too old for `--json`.
 const HOW_TO_GET_CURL: &str = "curl 7.82 or newer is needed; get it from the system's packages (`apt install curl`, \
     `dnf install curl`, `brew install curl`) or from curl.se";
+
+/// Where the lines wait until two readers are there.
+const PAUSE: &str = "\nsleep 1\n";
+
+/// Waits until the broker at this address has two readers; fails after a minute.
+fn until_two_read(http: &str) -> String {
+    // `grep` reads to the end: a `curl` that is cut off would fail.
+    let both = "grep '^streamkeeper_http_live_readers 2$' > /dev/null";
+    let look = format!("curl -s http://{http}/metrics | {both}");
+    format!("\nfor _ in $(seq 600); do {look} && break; sleep 0.1; done\n{look}\n")
+}
 
 /// The first block of shell under the heading.
 fn lines() -> String {
@@ -35,6 +46,8 @@ fn the_lines_that_show_http_work_as_printed() {
     let lines = lines();
     let script = lines.replace("127.0.0.1:4437", &broker.http);
     assert_ne!(lines, script, "the lines name the default port");
+    assert_eq!(script.matches(PAUSE).count(), 1, "{script}");
+    let script = script.replace(PAUSE, &until_two_read(&broker.http));
     let mut bash = Command::new("bash");
     let ran = bash.args(["-e", "-o", "pipefail", "-c", &script]).output();
     let ran = ran.expect("bash runs the lines");
