@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::server::Server;
+use crate::volume::fill;
 
 /// Starts the broker with files of at most `blocks` times 512 bytes.
 fn start(data: &Path, blocks: u32) -> Server {
@@ -21,9 +22,7 @@ fn a_full_file_system_refuses_serves_and_resumes_by_itself() {
     let server = start(directory.path(), 6_000);
     let stream = "/v1/stream/full";
     server.create(stream);
-    let [confirmed] = server.fill([stream]);
-    let why = server.until("/readyz", 503);
-    assert!(why.starts_with("full"), "it says why: {why}");
+    let [confirmed] = fill(&server, [stream]);
     server.read_all(stream, confirmed);
 
     let pid = server.process.id().to_string();

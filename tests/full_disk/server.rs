@@ -5,10 +5,12 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longer than the broker takes to find that there is room.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than the broker takes to find that there is room, or anything else here.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const RECORD_BYTES: usize = 60_000;
+
+pub const RECORD: [u8; RECORD_BYTES] = [b'x'; RECORD_BYTES];
 
 pub struct Server {
     pub process: Child,
@@ -100,17 +102,24 @@ impl Server {
         assert_eq!(created.0, 201, "{}", created.1);
     }
 
+    /// One request that writes. Answers whether it was taken: it may be refused for lack of room.
+    pub fn takes(&self, method: &str, stream: &str, body: &[u8]) -> bool {
+        let (status, said) = self.ask(method, stream, body);
+        if status / 100 == 2 {
+            return true;
+        }
+        assert_eq!(status, 507, "{said}");
+        assert!(said.contains("STORE_FULL"), "{said}");
+        false
+    }
+
     /// Appends to `streams` in turn until one is refused for lack of room. Answers how many records each has got.
     pub fn fill<const N: usize>(&self, streams: [&str; N]) -> [usize; N] {
-        let record = vec![b'x'; RECORD_BYTES];
         let deadline = Instant::now() + PATIENCE;
         let mut confirmed = [0; N];
         loop {
             for (stream, count) in streams.iter().zip(&mut confirmed) {
-                let appended = self.ask("POST", stream, &record);
-                if appended.0 / 100 != 2 {
-                    assert_eq!(appended.0, 507, "{}", appended.1);
-                    assert!(appended.1.contains("STORE_FULL"), "{}", appended.1);
+                if !self.takes("POST", stream, &RECORD) {
                     return confirmed;
                 }
                 *count += 1;
@@ -121,10 +130,8 @@ impl Server {
 
     /// Appends `count` records, for which there is room.
     pub fn append(&self, stream: &str, count: usize) {
-        let record = vec![b'x'; RECORD_BYTES];
         for _ in 0..count {
-            let appended = self.ask("POST", stream, &record);
-            assert_eq!(appended.0 / 100, 2, "{}", appended.1);
+            assert!(self.takes("POST", stream, &RECORD), "there is room");
         }
     }
 

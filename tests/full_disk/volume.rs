@@ -8,15 +8,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::server::{PATIENCE, Server};
+use crate::server::{PATIENCE, RECORD, Server};
 
 const VOLUME_BYTES: usize = 16 << 20;
 
-/// How soon a removal is to make room.
-const SOON: Duration = Duration::from_secs(10);
+/// A broker that is found full by so many looks, with as much to fold by each, has moved what it could: they take longer than it rests
+/// before it compacts again.
+const LOOKS: u32 = 350;
 
-/// A broker that has been full for so long has moved what it could.
-const FOR_GOOD: Duration = Duration::from_millis(1500);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// What is appended within this time is still in the journal: a broker folds what is older.
+const UNFOLDED: Duration = Duration::from_secs(4);
 
 /// All stays in the journal until the volume is full.
 const LATE: [&str; 4] = ["--fold-bytes", "16MiB", "--hot-tail-bytes-max", "64MiB"];
@@ -94,36 +97,65 @@ impl Volume {
     }
 }
 
-/// The broker says that it is full, and why.
-fn is_full(server: &Server) {
-    let why = server.until("/readyz", 503);
-    assert!(why.starts_with("full"), "it says why: {why}");
+/// How much is not folded yet, as the metrics tell.
+fn unfolded(server: &Server) -> String {
+    let (_, metrics) = server.ask("GET", "/metrics", b"");
+    let told = |line: &str| {
+        line.strip_prefix("streamkeeper_hot_tail_bytes ")
+            .map(str::to_owned)
+    };
+    metrics.lines().find_map(told).expect("a metric")
+}
+
+/// Waits until there is room again, or has been none for so long that there will be none. Answers whether that is so.
+fn is_full_for_good(server: &Server) -> bool {
+    let (mut before, mut looks) = (unfolded(server), 0);
+    while looks < LOOKS {
+        let (status, why) = server.ask("GET", "/readyz", b"");
+        if status == 200 {
+            return false;
+        }
+        assert!(why.starts_with("full"), "it says why: {why}");
+        std::thread::sleep(BETWEEN_LOOKS);
+        let now = unfolded(server);
+        looks = if now == before { looks + 1 } else { 0 };
+        before = now;
+    }
+    true
 }
 
 /// Fills the volume with `streams` until the broker finds no more room by itself. Answers how many records each has got.
-fn fill<const N: usize>(server: &Server, streams: [&str; N]) -> [usize; N] {
+pub fn fill<const N: usize>(server: &Server, streams: [&str; N]) -> [usize; N] {
     let mut confirmed = [0; N];
     loop {
         for (sum, more) in confirmed.iter_mut().zip(server.fill(streams)) {
             *sum += more;
         }
-        let refused = Instant::now();
-        while server.ask("GET", "/readyz", b"").0 == 503 {
-            if refused.elapsed() > FOR_GOOD {
-                is_full(server);
-                return confirmed;
-            }
+        if is_full_for_good(server) {
+            return confirmed;
         }
     }
 }
 
-/// The broker takes writes again, soon.
-fn has_room(server: &Server) -> Duration {
-    let begun = Instant::now();
+/// The broker takes writes again.
+fn has_room(server: &Server) {
     server.until("/readyz", 200);
-    let took = begun.elapsed();
-    assert!(took < SOON, "room after {took:?}");
-    took
+}
+
+/// Writes as soon as there is room for it: more of it may come after the first.
+fn once_there_is_room(server: &Server, write: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !write() {
+        assert!(Instant::now() < deadline, "there is no room");
+        has_room(server);
+    }
+}
+
+/// Appends `count` records as there is room for them.
+fn append(server: &Server, stream: &str, count: usize) {
+    for _ in 0..count {
+        once_there_is_room(server, || server.takes("POST", stream, &RECORD));
+    }
 }
 
 #[test]
@@ -134,9 +166,8 @@ fn filled_by_a_stranger_it_refuses_serves_and_resumes_when_there_is_room() {
     let server = volume.serve();
     let stream = "/v1/stream/s";
     server.create(stream);
-    let [confirmed] = server.fill([stream]);
+    let [confirmed] = fill(&server, [stream]);
     assert!(confirmed > 10, "{confirmed} records fill it");
-    is_full(&server);
     server.read_all(stream, confirmed);
 
     fs::remove_file(&strange).expect("it is there");
@@ -166,9 +197,9 @@ fn filled_by_its_own_streams_it_is_freed_by_deleting_one() {
         assert_eq!(deleted.0, 204, "round {round}: {}", deleted.1);
         has_room(&server);
         assert_eq!(server.ask("GET", gone, b"").0, 404);
-        server.append(stays, 1);
+        append(&server, stays, 1);
         kept += 1;
-        server.create(gone);
+        once_there_is_room(&server, || server.takes("PUT", gone, b""));
         [brought] = fill(&server, [gone]);
         assert!(
             brought > first * 3 / 4,
@@ -193,7 +224,7 @@ fn filled_before_anything_was_folded_it_is_freed_all_the_same() {
     let [brought, kept] = fill(&server, [gone, stays]);
     assert_eq!(server.ask("DELETE", gone, b"").0, 204);
     has_room(&server);
-    server.append(stays, brought / 2);
+    append(&server, stays, brought / 2);
     drop(server);
     let server = volume.serve();
     server.read_all(stays, kept + brought / 2);
@@ -205,14 +236,12 @@ fn filled_by_its_own_streams_it_is_freed_by_the_clock() {
     let server = volume.serve();
     let [passes, stays] = ["/v1/stream/passes", "/v1/stream/stays"];
     server.create(stays);
-    let created = server.ask_with("PUT", passes, "stream-ttl: 10\r\n", b"");
+    let created = server.ask_with("PUT", passes, "stream-ttl: 30\r\n", b"");
     assert_eq!(created.0, 201, "{}", created.1);
     let [brought, kept] = fill(&server, [passes, stays]);
-    let full = Instant::now();
-    server.until("/readyz", 200);
-    assert!(full.elapsed() < PATIENCE);
+    has_room(&server);
     assert_eq!(server.ask("GET", passes, b"").0, 404, "its time is over");
-    server.append(stays, brought / 2);
+    append(&server, stays, brought / 2);
     server.read_all(stays, kept + brought / 2);
 }
 
@@ -230,20 +259,33 @@ fn killed_while_it_is_full_it_starts_and_is_freed_by_deleting() {
     server.read_all(gone, brought);
     assert_eq!(server.ask("DELETE", gone, b"").0, 204);
     has_room(&server);
-    server.append(stays, brought / 2);
+    append(&server, stays, brought / 2);
     server.read_all(stays, kept + brought / 2);
+}
+
+/// A volume that a killed broker leaves with so many records in each of `streams`, all of them in its journal.
+fn killed(streams: [&str; 2], records: usize) -> Volume {
+    let attempt = |_| {
+        let volume = Volume::new();
+        let server = Server::start_with(volume.broker(), &volume.data(), &LATE);
+        let begun = Instant::now();
+        for stream in streams {
+            server.create(stream);
+            server.append(stream, records);
+        }
+        drop(server);
+        (begun.elapsed() < UNFOLDED).then_some(volume)
+    };
+    let killed = (0..10).find_map(attempt);
+    killed.expect("so few appends take no time")
 }
 
 #[test]
 fn tools_on_a_full_volume_say_so_and_harm_nothing() {
-    let volume = Volume::new();
-    let server = Server::start_with(volume.broker(), &volume.data(), &LATE);
+    const RECORDS: usize = 30;
     let [first, second] = ["/v1/stream/first", "/v1/stream/second"];
-    server.create(first);
-    server.create(second);
-    let [one, two] = server.fill([first, second]);
-    // At once: what fills the journal is not folded yet, and compacting has to.
-    drop(server);
+    // What is in the journal is not folded yet, and compacting has to.
+    let volume = killed([first, second], RECORDS);
     // To the last byte: not even the tools' own writes find room.
     let filled = fs::write(volume.seen().join("strange"), vec![b's'; VOLUME_BYTES]);
     assert!(filled.is_err(), "it was full");
@@ -259,10 +301,10 @@ fn tools_on_a_full_volume_say_so_and_harm_nothing() {
 
     fs::remove_file(volume.seen().join("strange")).expect("it is there");
     let server = volume.serve();
-    server.read_all(first, one);
-    server.read_all(second, two);
+    server.read_all(first, RECORDS);
+    server.read_all(second, RECORDS);
     assert_eq!(server.ask("DELETE", first, b"").0, 204);
     has_room(&server);
-    server.append(second, 20);
-    server.read_all(second, two + 20);
+    append(&server, second, 20);
+    server.read_all(second, RECORDS + 20);
 }
