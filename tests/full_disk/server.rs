@@ -10,7 +10,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const RECORD_BYTES: usize = 60_000;
 
-pub const RECORD: [u8; RECORD_BYTES] = [b'x'; RECORD_BYTES];
+pub static RECORD: [u8; RECORD_BYTES] = [b'x'; RECORD_BYTES];
 
 pub struct Server {
     pub process: Child,

@@ -12,6 +12,7 @@ use streamkeeper::store::check::{Event, Problem, Report};
 
 use crate::disk::{Act, Disk, Plan};
 use crate::found::judge;
+use crate::history::Setup;
 use crate::run::{Run, runtime};
 
 /// Side by side: every second one waits until the check is not waited for any more.
@@ -35,7 +36,7 @@ fn check(broker: &Broker, at_first: impl FnOnce()) -> (Vec<Problem>, Result<Repo
 
 /// A broker whose oldest segment has a damaged chunk in it, which a check tells of before it has gone through the tables.
 async fn damaged(seed: u64) -> Run {
-    let mut run = Run::with(seed, |setup| setup.uncached()).await;
+    let mut run = Run::with(seed, Setup::uncached).await;
     run.load(60).await;
     run.broker.close_all().await;
     let mut contents = run.disk.contents();
@@ -95,7 +96,7 @@ async fn one(seed: u64) {
         })
     });
     is_reached.recv().expect("it tells of the damage");
-    fail_a_read(&run, seed % 2 == 0).await;
+    fail_a_read(&run, seed.is_multiple_of(2)).await;
     drop(go_on);
     let (told, outcome) = checking.join().expect("it ends");
     let is = outcome.expect_err("it was not read in one moment");

@@ -147,7 +147,7 @@ async fn an_end_of_the_lease_wakes_again_while_work_is_left() {
 /// Reports without an end, for longer than a short lease, and then the end; nothing if a report came so late that the lease may have
 /// run out before. Answers what was answered.
 async fn beats() -> Option<Vec<Answer>> {
-    let data = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().expect("a directory for data");
     let broker = Broker::start(&data);
     broker.create("wake", &json!([])).await;
     broker.subscribe(ID, &by_pull_wake(1_000)).await.expect(201);

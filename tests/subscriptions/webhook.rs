@@ -203,7 +203,7 @@ struct RanOut {
 
 /// Lets a lease run out; nothing if the next one may have run out as well before its report was answered.
 async fn let_run_out(lease: Duration) -> Option<RanOut> {
-    let data = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().expect("a directory for data");
     let broker = Broker::start(&data);
     let receiver = Receiver::start(200, "{}").await;
     let lease_ms = u64::try_from(lease.as_millis()).expect("a short time");
