@@ -175,7 +175,8 @@ fn before(act: Act) -> usize {
     if act == Act::Resize { 0 } else { BEFORE }
 }
 
-/// The broker for the load of `seed`, with the first commands behind it.
+/// The broker for the load of `seed`, with the first commands behind it. Before a removal they are in two segments, however slow the folder
+/// is: the last one stays, so there is one to remove.
 async fn begun(seed: u64, act: Act) -> Run {
     let setup = |setup: Setup| {
         if removes(seed) {
@@ -185,7 +186,14 @@ async fn begun(seed: u64, act: Act) -> Run {
         }
     };
     let mut run = Run::with(seed, setup).await;
-    run.load(before(act)).await;
+    if removes(seed) {
+        for _ in 0..2 {
+            run.load(before(act) / 2).await;
+            run.until_folded().await;
+        }
+    } else {
+        run.load(before(act)).await;
+    }
     run
 }
 
